@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The step language.
+//!
+//! A step is a map with one action and, if wanted, a `name` (shown in reports) and a `timeout`:
+//!
+//! ```yaml
+//! - mount: {image: small, at: /mnt/small}
+//! - verify: {image: small, at: /mnt/small, threads: 4}
+//!   name: every digest is right
+//!   timeout: 2m
+//! ```
+//!
+//! Unknown keys, unknown actions, and two actions in one step are errors.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use serde::de;
+use serde::ser::SerializeMap;
+
+use crate::template;
+use crate::template::TemplateError;
+use crate::template::Vars;
+use crate::value::Span;
+
+mod daemon;
+mod files;
+mod flow;
+mod observe;
+mod puppet;
+mod system;
+
+pub use daemon::*;
+pub use files::*;
+pub use flow::*;
+pub use observe::*;
+pub use puppet::*;
+pub use system::*;
+
+/// How long a step may take that does not say so itself.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Keys whose contents are filled in later than the step that holds them.
+const STEPS_BELOW: &[&str] = &["steps"];
+
+/// One step of a scenario.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// A name for reports; without it the action describes itself.
+    pub name: Option<String>,
+    /// How long it may take; [`DEFAULT_TIMEOUT`] without it.
+    pub timeout: Option<Span>,
+    /// What it does.
+    pub action: Action,
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $key:ident: $type:ident),* $(,)?) => {
+        /// What a step does. The variant's name in lower case is its key in a scenario.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(clippy::large_enum_variant)]
+        pub enum Action {
+            $($(#[$doc])* $type($type)),*
+        }
+
+        /// The keys of all actions.
+        pub const ACTIONS: &[&str] = &[$(stringify!($key)),*];
+
+        /// Every key that may stand in a step: the actions, `name` and `timeout`.
+        const KEYS: &[&str] = &[$(stringify!($key),)* "name", "timeout"];
+
+        impl Action {
+            /// The action's key, such as `mount`.
+            pub fn key(&self) -> &'static str {
+                match self {
+                    $(Action::$type(_) => stringify!($key)),*
+                }
+            }
+
+            fn next_value<'de, A: de::MapAccess<'de>>(
+                key: &str,
+                map: &mut A,
+            ) -> Result<Action, A::Error> {
+                match key {
+                    $(stringify!($key) => map.next_value().map(Action::$type),)*
+                    _ => Err(de::Error::unknown_field(key, KEYS)),
+                }
+            }
+
+            fn serialize_into<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+                match self {
+                    $(Action::$type(action) => map.serialize_entry(stringify!($key), action)),*
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Starts a daemon and waits until it serves.
+    start_daemon: StartDaemon,
+    /// Sends a signal to a daemon.
+    signal_daemon: SignalDaemon,
+    /// Waits until a daemon has ended and looks at how.
+    wait_daemon: WaitDaemon,
+    /// Closes the device that a keeper holds for a daemon.
+    close_keeper: CloseKeeper,
+    /// Acts as a daemon by hand, in a process of its own.
+    puppet: Puppet,
+    /// Mounts an erofs image over fscache.
+    mount: Mount,
+    /// Unmounts.
+    umount: Umount,
+    /// Reads files and compares them with the image's manifest.
+    verify: Verify,
+    /// Reads a part of one file.
+    read: Read,
+    /// Keeps a file open until `close_held`.
+    hold_open: HoldOpen,
+    /// Closes a file kept open by `hold_open`.
+    close_held: CloseHeld,
+    /// Makes a file of junk, to take away space.
+    fill_file: FillFile,
+    /// Removes a file.
+    remove_file: RemoveFile,
+    /// Drops clean caches, so that the next read comes from below.
+    drop_caches: DropCaches,
+    /// Waits a fixed time.
+    sleep: Sleep,
+    /// Waits for a condition.
+    wait_until: WaitUntil,
+    /// Remembers all counters under a name.
+    snapshot: Snapshot,
+    /// Compares counters with numbers, or with an earlier snapshot.
+    expect: Expect,
+    /// Starts recording trace events.
+    start_trace: StartTrace,
+    /// Stops recording trace events.
+    stop_trace: StopTrace,
+    /// Checks from trace and event logs that no request was overtaken without bound.
+    check_fairness: CheckFairness,
+    /// Repeats steps with a counter.
+    repeat: Repeat,
+    /// Runs steps in sequence and measures them.
+    measure: Measure,
+    /// Runs steps beside the following ones.
+    spawn: Spawn,
+    /// Waits for a branch started by `spawn`.
+    join: Join,
+    /// Runs a program.
+    run: Run,
+    /// Unloads a kernel module.
+    unload_module: UnloadModule,
+}
+
+impl Step {
+    /// A step without a name and with the default time limit.
+    pub fn new(action: Action) -> Self {
+        Step {
+            name: None,
+            timeout: None,
+            action,
+        }
+    }
+
+    /// What to call it in reports.
+    pub fn title(&self) -> &str {
+        self.name.as_deref().unwrap_or_else(|| self.action.key())
+    }
+
+    /// Its time limit; a template in it must have been filled in.
+    pub fn limit(&self) -> Result<Duration, String> {
+        match &self.timeout {
+            Some(span) => span.get().map(|time| time.0),
+            None => Ok(DEFAULT_TIMEOUT),
+        }
+    }
+
+    /// The step with its `${...}` filled in. Steps inside it are left for their own turn.
+    pub fn resolve(&self, vars: &Vars) -> Result<Step, ResolveError> {
+        let mut value = serde_json::to_value(self).map_err(ResolveError::Value)?;
+        template::fill_value(&mut value, vars, STEPS_BELOW)?;
+        serde_json::from_value(value).map_err(ResolveError::Value)
+    }
+
+    /// The steps inside this one.
+    pub fn inner(&self) -> &[Step] {
+        match &self.action {
+            Action::Repeat(repeat) => &repeat.steps,
+            Action::Measure(measure) => &measure.steps,
+            Action::Spawn(spawn) => &spawn.steps,
+            _ => &[],
+        }
+    }
+
+    /// The step and every step inside it, outermost first.
+    pub fn walk(&self, visit: &mut impl FnMut(&Step)) {
+        visit(self);
+        for step in self.inner() {
+            step.walk(visit);
+        }
+    }
+}
+
+/// Checks every `${...}` in `steps` against the names that will exist.
+pub fn check_templates<'a>(
+    steps: &[Step],
+    params: impl IntoIterator<Item = &'a String>,
+) -> Result<(), ResolveError> {
+    let known = params.into_iter().cloned().collect();
+    for step in steps {
+        let value = serde_json::to_value(step).map_err(ResolveError::Value)?;
+        template::check_value(&value, &known)?;
+    }
+    Ok(())
+}
+
+/// Why a step's `${...}` could not be filled in.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The expression is wrong.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The filled-in text is no value of its field's type.
+    #[error("after filling in `${{...}}`: {0}")]
+    Value(serde_json::Error),
+}
+
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(name) = &self.name {
+            map.serialize_entry("name", name)?;
+        }
+        if let Some(timeout) = &self.timeout {
+            map.serialize_entry("timeout", timeout)?;
+        }
+        self.action.serialize_into(&mut map)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(StepVisitor)
+    }
+}
+
+struct StepVisitor;
+
+impl<'de> de::Visitor<'de> for StepVisitor {
+    type Value = Step;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a step: a map with one action such as `mount: {...}`, and perhaps `name` and `timeout`")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Step, A::Error> {
+        let mut name = None;
+        let mut timeout = None;
+        let mut action: Option<Action> = None;
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "name" if name.is_none() => name = Some(map.next_value()?),
+                "timeout" if timeout.is_none() => timeout = Some(map.next_value()?),
+                "name" | "timeout" => {
+                    return Err(de::Error::custom(format!(
+                        "`{key}` appears twice in a step"
+                    )));
+                }
+                key => {
+                    let next = Action::next_value(key, &mut map)?;
+                    if let Some(first) = &action {
+                        return Err(de::Error::custom(format!(
+                            "a step has one action, this one has `{}` and `{key}`: begin the \
+                             second with `- `",
+                            first.key()
+                        )));
+                    }
+                    action = Some(next);
+                }
+            }
+        }
+        match action {
+            Some(action) => Ok(Step {
+                name,
+                timeout,
+                action,
+            }),
+            None => Err(de::Error::custom(format!(
+                "a step without an action; the actions are: {}",
+                ACTIONS.join(", ")
+            ))),
+        }
+    }
+}
