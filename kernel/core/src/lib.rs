@@ -15,4 +15,7 @@
     clippy::panic
 )]
 
+pub mod requests;
+pub mod slots;
+pub mod table;
 pub mod wire;

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The bookkeeping under the request table: its fields, and the steps that its operations in
+//! `requests.rs` are made of.
+//!
+//! What holds between two operations: every request is on the age list, on its object's list, and
+//! either in the FIFO, on its object's parked list, or counted in `out`; every slot below `grown`
+//! is free, an object or a request; and at least `set_aside` slots are free.
+
+use super::slots::{
+    push_back, push_front, unlink, Anchor, Chain, Ends, Id, Kind, ObjectQueue, Op, Place, Request,
+    Slots, State,
+};
+
+/// Bits of a message id that number the slot.
+const SLOT_BITS: u32 = 18;
+
+/// The most slots that a table can use: objects and requests together.
+pub const MAX_SLOTS: u32 = 1 << SLOT_BITS;
+
+/// The last epoch; with the slot's bits below it, a message id fills 31 bits.
+const LAST_EPOCH: u32 = (1 << (31 - SLOT_BITS)) - 1;
+
+/// While fewer free slots than this are left, [`Table::needs_chunk`] asks for more.
+pub const LOW_WATER: u32 = 64;
+
+/// The seeded bug of the fair-distribution mutant: the youngest request is served first.
+#[allow(unexpected_cfgs)]
+const LAST_IN_FIRST_OUT: bool = cfg!(cachefiles_mutant = "fair-distribution");
+
+/// Why a request or an object was not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// The daemon is gone: [`Table::die`] was called.
+    Dead,
+    /// No slot is free: give the table a chunk and try again.
+    Full,
+    /// The object is not in the table (any more), or is being opened anew already.
+    NoObject,
+}
+
+/// No request of that kind, for that object, with that id, has been delivered and is unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotFound;
+
+/// Names one delivery of one request, so that undoing it cannot undo a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub(super) id: Id,
+    pub(super) turn: u32,
+}
+
+impl Ticket {
+    /// The request that was delivered.
+    pub fn id(self) -> Id {
+        self.id
+    }
+}
+
+/// A look at a request that stays in the table.
+pub struct View<'a, P> {
+    /// For [`Table::deliver_done`] and [`Table::hand_back`].
+    pub ticket: Ticket,
+    /// The daemon's name for it.
+    pub msg_id: u32,
+    /// What it asks for.
+    pub op: Op,
+    /// Whose it is.
+    pub object: ObjectQueue,
+    /// What its sender attached.
+    pub payload: &'a P,
+}
+
+/// A request that has left the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Taken<P> {
+    /// What it asked for.
+    pub op: Op,
+    /// Whose it was.
+    pub object: ObjectQueue,
+    /// What its sender attached: to be answered and dropped after unlocking.
+    pub payload: P,
+}
+
+/// The table. `S` is the storage of its slots.
+pub struct Table<S: Slots> {
+    pub(super) slots: S,
+    /// Slots below this number have been taken over from the storage.
+    pub(super) grown: u32,
+    pub(super) free: Ends,
+    pub(super) free_count: u32,
+    /// Free slots that may be used for nothing but opening an object anew.
+    pub(super) set_aside: u32,
+    pub(super) fifo: Ends,
+    pub(super) age: Ends,
+    pub(super) live: u32,
+    pub(super) out: u32,
+    pub(super) dead: bool,
+}
+
+impl<S: Slots> Table<S> {
+    /// Free slots that are not set aside.
+    pub(super) fn available(&self) -> u32 {
+        self.free_count.saturating_sub(self.set_aside)
+    }
+
+    /// Takes the slot off the free list that has been free for longest.
+    pub(super) fn claim(&mut self) -> Option<Id> {
+        let at = self.free.head;
+        self.slots.get(at)?;
+        unlink(&mut self.slots, Chain::Queue, &mut self.free, at);
+        self.free_count = self.free_count.saturating_sub(1);
+        let slot = self.slots.get_mut(at)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        Some(Id {
+            slot: at,
+            generation: slot.generation,
+        })
+    }
+
+    /// Puts an emptied slot on the free list.
+    pub(super) fn release(&mut self, at: u32) {
+        push_back(&mut self.slots, Chain::Queue, &mut self.free, at);
+        self.free_count = self.free_count.saturating_add(1);
+    }
+
+    /// Puts a request into a slot and on its lists. The caller has checked everything.
+    pub(super) fn admit(
+        &mut self,
+        op: Op,
+        object: ObjectQueue,
+        payload: S::Payload,
+        set_aside: bool,
+    ) -> Result<Id, (SendError, S::Payload)> {
+        let Some(id) = self.claim() else {
+            return Err((SendError::Full, payload));
+        };
+        let at = id.slot;
+        let Some(slot) = self.slots.get_mut(at) else {
+            return Err((SendError::Full, payload));
+        };
+        slot.state = State::Request(Request {
+            payload,
+            op,
+            object: object.slot,
+            msg_id: 0,
+            place: Place::Waiting,
+            delivered: false,
+            turn: 0,
+            set_aside,
+        });
+        self.rename(at);
+        let mut own = self.anchor_at(object.slot).map_or(Ends::EMPTY, |a| a.own);
+        push_back(&mut self.slots, Chain::Own, &mut own, at);
+        if let Some(anchor) = self.anchor_at(object.slot) {
+            anchor.own = own;
+            anchor.reopening |= set_aside;
+        }
+        push_back(&mut self.slots, Chain::Age, &mut self.age, at);
+        if set_aside {
+            self.set_aside = self.set_aside.saturating_sub(1);
+        }
+        if set_aside || LAST_IN_FIRST_OUT {
+            push_front(&mut self.slots, Chain::Queue, &mut self.fifo, at);
+        } else {
+            push_back(&mut self.slots, Chain::Queue, &mut self.fifo, at);
+        }
+        self.live = self.live.saturating_add(1);
+        Ok(id)
+    }
+
+    /// Takes a request out of everything.
+    pub(super) fn take(&mut self, at: u32) -> Option<Taken<S::Payload>> {
+        let request = self.request(at)?;
+        let (owner, set_aside) = (request.object, request.set_aside);
+        self.leave_place(at);
+        unlink(&mut self.slots, Chain::Age, &mut self.age, at);
+        let mut own = self.anchor_at(owner).map_or(Ends::EMPTY, |a| a.own);
+        unlink(&mut self.slots, Chain::Own, &mut own, at);
+        if let Some(anchor) = self.anchor_at(owner) {
+            anchor.own = own;
+            anchor.reopening &= !set_aside;
+        }
+        if set_aside {
+            self.set_aside = self.set_aside.saturating_add(1);
+        }
+        self.live = self.live.saturating_sub(1);
+        let generation = self.slots.get(owner).map_or(0, |slot| slot.generation);
+        let slot = self.slots.get_mut(at)?;
+        let State::Request(request) = core::mem::replace(&mut slot.state, State::Free) else {
+            return None;
+        };
+        self.release(at);
+        Some(Taken {
+            op: request.op,
+            object: ObjectQueue {
+                slot: owner,
+                generation,
+            },
+            payload: request.payload,
+        })
+    }
+
+    /// Takes a request off the list of its place, or out of the count of what is out.
+    pub(super) fn leave_place(&mut self, at: u32) {
+        let Some(request) = self.request(at) else {
+            return;
+        };
+        let (place, owner) = (request.place, request.object);
+        match place {
+            Place::Waiting => unlink(&mut self.slots, Chain::Queue, &mut self.fifo, at),
+            Place::Out => self.out = self.out.saturating_sub(1),
+            Place::Parked => {
+                let mut parked = self.anchor_at(owner).map_or(Ends::EMPTY, |a| a.parked);
+                unlink(&mut self.slots, Chain::Queue, &mut parked, at);
+                if let Some(anchor) = self.anchor_at(owner) {
+                    anchor.parked = parked;
+                }
+            }
+        }
+    }
+
+    /// Moves a request that is out to the front of the FIFO; one that is not stays where it is.
+    pub(super) fn requeue(&mut self, at: u32) {
+        match self.request_mut(at) {
+            Some(request) if request.place == Place::Out => request.place = Place::Waiting,
+            _ => return,
+        }
+        self.out = self.out.saturating_sub(1);
+        push_front(&mut self.slots, Chain::Queue, &mut self.fifo, at);
+    }
+
+    /// Gives a request a message id that no daemon has seen.
+    pub(super) fn rename(&mut self, at: u32) {
+        let Some(slot) = self.slots.get_mut(at) else {
+            return;
+        };
+        slot.epoch = match slot.epoch.checked_add(1) {
+            Some(epoch) if epoch <= LAST_EPOCH => epoch,
+            _ => 1,
+        };
+        let msg_id = (slot.epoch << SLOT_BITS) | at;
+        if let State::Request(request) = &mut slot.state {
+            request.msg_id = msg_id;
+            request.delivered = false;
+        }
+    }
+
+    /// The slot of the request that a reply to `msg_id` may complete.
+    pub(super) fn replied(&self, msg_id: u32, kind: Kind) -> Option<u32> {
+        let at = msg_id & (MAX_SLOTS - 1);
+        let request = self.request(at)?;
+        (request.msg_id == msg_id && request.delivered && request.op.kind() == kind).then_some(at)
+    }
+
+    pub(super) fn view(&self, at: u32) -> Option<View<'_, S::Payload>> {
+        let generation = self.slots.get(at)?.generation;
+        let request = self.request(at)?;
+        Some(View {
+            ticket: Ticket {
+                id: Id {
+                    slot: at,
+                    generation,
+                },
+                turn: request.turn,
+            },
+            msg_id: request.msg_id,
+            op: request.op,
+            object: ObjectQueue {
+                slot: request.object,
+                generation: self.slots.get(request.object)?.generation,
+            },
+            payload: &request.payload,
+        })
+    }
+
+    pub(super) fn by_id(&self, id: Id) -> Option<&Request<S::Payload>> {
+        if self.slots.get(id.slot)?.generation != id.generation {
+            return None;
+        }
+        self.request(id.slot)
+    }
+
+    pub(super) fn request(&self, at: u32) -> Option<&Request<S::Payload>> {
+        match &self.slots.get(at)?.state {
+            State::Request(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    pub(super) fn request_mut(&mut self, at: u32) -> Option<&mut Request<S::Payload>> {
+        match &mut self.slots.get_mut(at)?.state {
+            State::Request(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// The record of an object, if the name is not out of date.
+    pub(super) fn anchor(&self, object: ObjectQueue) -> Option<&Anchor<S::Object>> {
+        let slot = self.slots.get(object.slot)?;
+        match &slot.state {
+            State::Object(anchor) if slot.generation == object.generation => Some(anchor),
+            _ => None,
+        }
+    }
+
+    /// The record in a slot that is known to hold one.
+    pub(super) fn anchor_at(&mut self, at: u32) -> Option<&mut Anchor<S::Object>> {
+        match &mut self.slots.get_mut(at)?.state {
+            State::Object(anchor) => Some(anchor),
+            _ => None,
+        }
+    }
+}
