@@ -15,7 +15,13 @@
     clippy::panic
 )]
 
+pub mod command;
+pub mod key;
+pub mod limits;
+pub mod number;
 pub mod requests;
 pub mod slots;
+pub mod status;
 pub mod table;
 pub mod wire;
+pub mod xattr;

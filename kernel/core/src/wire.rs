@@ -265,19 +265,18 @@ impl<'a> Writer<'a> {
 
 /// Bytes of a whole OPEN message, or `None` when it would be longer than [`MSG_MAX`].
 ///
-/// `volume_key_len` is without the NUL that the wire adds.
+/// `volume_key_len` counts the NUL at the key's end.
 pub fn open_len(volume_key_len: usize, cookie_key_len: usize) -> Option<usize> {
     HEADER_LEN
         .checked_add(OPEN_FIXED_LEN)?
         .checked_add(volume_key_len)?
-        .checked_add(1)?
         .checked_add(cookie_key_len)
         .filter(|len| *len <= MSG_MAX)
 }
 
 /// Encodes an OPEN at the front of `buf` and returns its length in bytes.
 ///
-/// `volume_key` comes without a NUL at its end; the wire's is added and counted.
+/// `volume_key` comes with the NUL that ends it, as it goes on the wire.
 pub fn encode_open(
     buf: &mut [u8],
     msg_id: u32,
@@ -287,20 +286,18 @@ pub fn encode_open(
     volume_key: &[u8],
     cookie_key: &[u8],
 ) -> Result<usize, WireError> {
+    if volume_key.last() != Some(&0) {
+        return Err(WireError::VolumeKeyNotTerminated);
+    }
     let len = open_len(volume_key.len(), cookie_key.len()).ok_or(WireError::TooLong)?;
-    let volume_key_size = u32::try_from(volume_key.len())
-        .ok()
-        .and_then(|size| size.checked_add(1))
-        .ok_or(WireError::TooLong)?;
-    let cookie_key_size = u32::try_from(cookie_key.len()).map_err(|_| WireError::TooLong)?;
+    let size = |key: &[u8]| u32::try_from(key.len()).map_err(|_| WireError::TooLong);
     let mut out = Writer::new(buf);
     out.header(msg_id, OP_OPEN, len, object_id)?;
-    out.word(volume_key_size)?;
-    out.word(cookie_key_size)?;
+    out.word(size(volume_key)?)?;
+    out.word(size(cookie_key)?)?;
     out.bytes(&fd.to_ne_bytes())?;
     out.word(flags)?;
     out.bytes(volume_key)?;
-    out.bytes(&[0])?;
     out.bytes(cookie_key)?;
     Ok(len)
 }
