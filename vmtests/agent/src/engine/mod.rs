@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Carries out steps.
+//!
+//! Every step has a deadline and a cancel flag; whatever waits looks at both. What touches the
+//! filesystem under test is handed to a worker process, so that this process never hangs there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use vmtest_protocol::Action;
+use vmtest_protocol::FromAgent;
+use vmtest_protocol::Step;
+use vmtest_protocol::message::BlockedTask;
+use vmtest_protocol::message::Exit;
+use vmtest_protocol::message::Measurement;
+use vmtest_protocol::message::Outcome;
+use vmtest_protocol::template::Vars;
+
+use crate::channel::Sender;
+use crate::children::Children;
+use crate::counters::Counters;
+use crate::events::EventLogs;
+use crate::puppet::Puppets;
+use crate::trace::Tracer;
+use crate::worker::Answer;
+use crate::worker::Pool;
+use crate::worker::Task;
+use crate::worker::Worker;
+
+mod branches;
+mod daemons;
+mod flow;
+mod observe;
+mod programs;
+
+pub use branches::Branches;
+pub use daemons::Daemons;
+
+/// Everything that steps share.
+pub struct Agent {
+    /// To the runner.
+    pub sender: Sender,
+    /// Child processes.
+    pub children: Arc<Children>,
+    /// Worker processes.
+    pub workers: Pool,
+    /// Event logs.
+    pub events: EventLogs,
+    /// Daemons, and devices kept for them.
+    pub daemons: Mutex<Daemons>,
+    /// Puppets.
+    pub puppets: Mutex<Puppets>,
+    /// Workers that hold files open, by name.
+    pub held: Mutex<BTreeMap<String, Worker>>,
+    /// Counters remembered by `snapshot`.
+    pub snapshots: Mutex<BTreeMap<String, Counters>>,
+    /// Branches started by `spawn`.
+    pub branches: Branches,
+    /// Trace events.
+    pub tracer: Mutex<Tracer>,
+    /// Paths whose room is a counter: the mount points of the disks.
+    pub room_paths: Mutex<Vec<String>>,
+}
+
+/// Locks; a panic elsewhere does not matter here, since panics end the agent.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says that a step is to end. Set for a step, it is set for all steps inside.
+#[derive(Debug, Default)]
+pub struct Cancel {
+    set: AtomicBool,
+    parent: Option<Arc<Cancel>>,
+}
+
+impl Cancel {
+    /// A flag of its own that is also set when `parent` is.
+    pub fn below(parent: &Arc<Cancel>) -> Arc<Cancel> {
+        Arc::new(Cancel {
+            set: AtomicBool::new(false),
+            parent: Some(Arc::clone(parent)),
+        })
+    }
+
+    /// Sets it.
+    pub fn set(&self) {
+        self.set.store(true, Ordering::Release);
+    }
+
+    /// Whether it, or one above it, is set.
+    pub fn is_set(&self) -> bool {
+        self.set.load(Ordering::Acquire) || self.parent.as_ref().is_some_and(|p| p.is_set())
+    }
+}
+
+/// Why a step did not pass.
+#[derive(Debug, Clone)]
+pub enum Stop {
+    /// Seen: something else than was expected.
+    Failed(String),
+    /// The step could not be carried out.
+    Error(String),
+    /// Time was up.
+    TimedOut {
+        /// What was under way.
+        reason: String,
+        /// Tasks that were still there.
+        blocked: Vec<BlockedTask>,
+    },
+    /// Ended from outside.
+    Cancelled,
+}
+
+impl Stop {
+    /// The same, inside of `where_`.
+    pub fn inside(self, where_: &str) -> Stop {
+        match self {
+            Stop::Failed(reason) => Stop::Failed(format!("{where_}: {reason}")),
+            Stop::Error(reason) => Stop::Error(format!("{where_}: {reason}")),
+            Stop::TimedOut { reason, blocked } => Stop::TimedOut {
+                reason: format!("{where_}: {reason}"),
+                blocked,
+            },
+            Stop::Cancelled => Stop::Cancelled,
+        }
+    }
+
+    /// As the runner is told.
+    pub fn outcome(self, limit: Duration) -> Outcome {
+        match self {
+            Stop::Failed(reason) => Outcome::Failed { reason },
+            Stop::Error(reason) => Outcome::Error { reason },
+            Stop::TimedOut { reason, blocked } => Outcome::TimedOut {
+                after_ms: limit.as_millis() as u64,
+                reason,
+                blocked,
+            },
+            Stop::Cancelled => Outcome::Cancelled,
+        }
+    }
+}
+
+/// For errors of values: a template that nobody filled in, and the like.
+pub fn wrong(why: impl std::fmt::Display) -> Stop {
+    Stop::Error(why.to_string())
+}
+
+/// What a step that passed leaves behind.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// What it measured.
+    pub measurements: Vec<Measurement>,
+    /// How its program ended.
+    pub exit: Option<Exit>,
+}
+
+/// One step under way.
+#[derive(Clone)]
+pub struct Context {
+    /// What steps share.
+    pub agent: Arc<Agent>,
+    /// The runner's id of the outermost step.
+    pub id: u64,
+    /// Where this step is, for people; empty for the outermost.
+    pub path: String,
+    /// Variables for `${...}`.
+    pub vars: Vars,
+    /// When it must be done.
+    pub deadline: Instant,
+    /// Whether it is to end.
+    pub cancel: Arc<Cancel>,
+}
+
+impl Context {
+    /// Carries out one step within this context.
+    pub fn step(&self, step: &Step) -> Result<Done, Stop> {
+        let step = step
+            .resolve(&self.vars)
+            .map_err(|error| wrong(error).inside(step.title()))?;
+        let limit = step.limit().map_err(wrong)?;
+        let mut inner = self.clone();
+        inner.deadline = self.deadline.min(Instant::now() + limit);
+        inner.check()?;
+        inner.action(&step)
+    }
+
+    /// Carries out steps one after the other. Their measurements are added up under `done`.
+    pub fn sequence(&self, steps: &[Step], done: &mut Done) -> Result<(), Stop> {
+        for step in steps {
+            let path = match self.path.as_str() {
+                "" => step.title().to_owned(),
+                path => format!("{path} / {}", step.title()),
+            };
+            let mut inner = self.clone();
+            inner.path = path.clone();
+            match inner.step(step) {
+                Ok(more) => merge(&mut done.measurements, more.measurements),
+                Err(stop) => {
+                    let stop = stop.inside(step.title());
+                    self.agent.sender.send(&FromAgent::Inner {
+                        id: self.id,
+                        path,
+                        outcome: Some(stop.clone().outcome(Duration::ZERO)),
+                    });
+                    return Err(stop);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is time left and nobody has cancelled.
+    pub fn check(&self) -> Result<(), Stop> {
+        if self.cancel.is_set() {
+            return Err(Stop::Cancelled);
+        }
+        if Instant::now() >= self.deadline {
+            return Err(Stop::TimedOut {
+                reason: "the time was used up before this step".to_owned(),
+                blocked: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks again and again until `seen` has something, at most until `until` or the deadline.
+    /// `None` when that time is up.
+    pub fn poll<T>(
+        &self,
+        until: Instant,
+        mut seen: impl FnMut() -> Result<Option<T>, Stop>,
+    ) -> Result<Option<T>, Stop> {
+        let until = until.min(self.deadline);
+        let mut pause = Duration::from_millis(2);
+        loop {
+            if let Some(value) = seen()? {
+                return Ok(Some(value));
+            }
+            if self.cancel.is_set() {
+                return Err(Stop::Cancelled);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// Hands a task to a worker.
+    pub fn in_worker(&self, task: &Task, what: &str) -> Result<Done, Stop> {
+        let agent = &self.agent;
+        let answer =
+            agent
+                .workers
+                .carry_out(task, what, self.deadline, &self.cancel, &agent.children)?;
+        judge(answer)
+    }
+
+    fn action(&self, step: &Step) -> Result<Done, Stop> {
+        match &step.action {
+            Action::StartDaemon(start) => self.start_daemon(start),
+            Action::SignalDaemon(signal) => self.signal_daemon(signal),
+            Action::WaitDaemon(wait) => self.wait_daemon(wait),
+            Action::CloseKeeper(close) => self.close_keeper(close),
+            Action::Puppet(puppet) => self.puppet(puppet),
+            Action::HoldOpen(hold) => self.hold_open(step, hold),
+            Action::CloseHeld(held) => self.close_held(step, held),
+            Action::Sleep(sleep) => self.sleep(sleep),
+            Action::WaitUntil(wait) => self.wait_until(wait),
+            Action::Snapshot(snapshot) => self.snapshot(snapshot),
+            Action::Expect(expect) => self.expect(expect),
+            Action::StartTrace(start) => self.start_trace(start),
+            Action::StopTrace(_) => self.stop_trace(),
+            Action::CheckFairness(check) => self.check_fairness(check),
+            Action::Repeat(repeat) => self.repeat(repeat),
+            Action::Measure(measure) => self.measure(measure),
+            Action::Spawn(spawn) => self.spawn(step, spawn),
+            Action::Join(join) => self.join(join),
+            Action::Run(run) => self.run(run),
+            Action::Mount(_)
+            | Action::Umount(_)
+            | Action::Verify(_)
+            | Action::Read(_)
+            | Action::FillFile(_)
+            | Action::RemoveFile(_)
+            | Action::DropCaches(_)
+            | Action::UnloadModule(_) => {
+                let task = Task::Step(Box::new(step.clone()));
+                self.in_worker(&task, &describe(&step.action))
+            }
+        }
+    }
+}
+
+/// What a worker's answer means for its step.
+pub fn judge(answer: Answer) -> Result<Done, Stop> {
+    match answer {
+        Answer::Done(measurements) => Ok(Done {
+            measurements,
+            exit: None,
+        }),
+        Answer::Failed(reason) => Err(Stop::Failed(reason)),
+        Answer::Error(reason) => Err(Stop::Error(reason)),
+        Answer::Counters(_) => Err(wrong("a worker answered with counters nobody asked for")),
+    }
+}
+
+/// For reasons: what a worker was doing.
+fn describe(action: &Action) -> String {
+    match action {
+        Action::Mount(mount) => format!("mounting {} at {}", mount.image, mount.at),
+        Action::Umount(umount) => format!("unmounting {}", umount.at),
+        Action::Verify(verify) => format!("verifying {} at {}", verify.image, verify.at),
+        Action::Read(read) => format!("reading {}", read.path),
+        Action::FillFile(fill) => format!("filling {}", fill.path),
+        other => other.key().to_owned(),
+    }
+}
+
+/// Adds measurements of the same name and unit up.
+pub fn merge(into: &mut Vec<Measurement>, more: Vec<Measurement>) {
+    for measurement in more {
+        match into
+            .iter_mut()
+            .find(|old| old.name == measurement.name && old.unit == measurement.unit)
+        {
+            Some(old) => old.value += measurement.value,
+            None => into.push(measurement),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What a puppet does in the background: answer requests with exactly what was asked for.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use cachefiles_core::wire;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+
+use super::child::write_command;
+use crate::engine::lock;
+use crate::events::Event;
+use crate::sys;
+
+/// Unit of the ranges that are written, and alignment of the memory they are written from.
+const BLOCK: u64 = 4096;
+
+/// An object that is open here.
+pub struct Object {
+    fd: Arc<OwnedFd>,
+    name: String,
+}
+
+impl Object {
+    /// With its descriptor and its blob's name.
+    pub fn new(fd: Arc<OwnedFd>, key: &str) -> Object {
+        Object {
+            fd,
+            name: key.trim_end_matches('\0').to_owned(),
+        }
+    }
+}
+
+/// The objects that are open here, by object id: ids rise, so this is also the order of opening.
+#[derive(Default)]
+pub struct Objects {
+    open: Mutex<BTreeMap<u32, Object>>,
+}
+
+impl Objects {
+    /// Adds one.
+    pub fn insert(&self, id: u32, object: Object) {
+        lock(&self.open).insert(id, object);
+    }
+
+    /// Closes one.
+    pub fn remove(&self, id: u32) {
+        // Closed outside of the lock: closing may wait in the kernel.
+        let object = lock(&self.open).remove(&id);
+        drop(object);
+    }
+
+    /// The descriptor of one.
+    pub fn fd(&self, id: u32) -> Option<Arc<OwnedFd>> {
+        lock(&self.open)
+            .get(&id)
+            .map(|object| Arc::clone(&object.fd))
+    }
+
+    fn find(&self, id: u32) -> Option<(Arc<OwnedFd>, String)> {
+        lock(&self.open)
+            .get(&id)
+            .map(|object| (Arc::clone(&object.fd), object.name.clone()))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        lock(&self.open).len()
+    }
+
+    /// Their ids, in the order of opening.
+    pub fn ids(&self) -> Vec<u32> {
+        lock(&self.open).keys().copied().collect()
+    }
+}
+
+/// The event log.
+pub struct Log {
+    file: Mutex<File>,
+}
+
+impl Log {
+    /// Begins it.
+    pub fn create(path: impl AsRef<Path>) -> io::Result<Log> {
+        let log = Log {
+            file: Mutex::new(File::create(path)?),
+        };
+        log.write(&Event {
+            ev: "ready".to_owned(),
+            ..Event::default()
+        });
+        Ok(log)
+    }
+
+    fn write(&self, event: &Event) {
+        let mut event = event.clone();
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        event.t_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+        let mut line = serde_json::to_vec(&event).unwrap_or_default();
+        line.push(b'\n');
+        // The log lies in memory; without room there the guest is lost anyway.
+        let _ = lock(&self.file).write_all(&line);
+    }
+
+    /// A message was read.
+    pub fn deliver(&self, message: &wire::Message<'_>) {
+        let mut event = Event {
+            ev: "deliver".to_owned(),
+            msg_id: Some(message.msg_id().into()),
+            object_id: Some(message.object_id().into()),
+            ..Event::default()
+        };
+        event.op = Some(
+            match message {
+                wire::Message::Open(open) => {
+                    event.fsid = Some(String::from_utf8_lossy(open.cookie_key).into_owned());
+                    "open"
+                }
+                wire::Message::Read(read) => {
+                    event.off = Some(read.off);
+                    event.len = Some(read.len);
+                    "read"
+                }
+                wire::Message::Close { .. } => "close",
+            }
+            .to_owned(),
+        );
+        self.write(&event);
+    }
+
+    fn reply(&self, op: &str, msg_id: u32) {
+        self.write(&Event {
+            ev: "reply".to_owned(),
+            op: Some(op.to_owned()),
+            msg_id: Some(msg_id.into()),
+            ..Event::default()
+        });
+    }
+}
+
+/// A thread that answers requests.
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Server {
+    /// Begins to answer.
+    pub fn start(
+        device: Arc<File>,
+        blobs: String,
+        objects: Arc<Objects>,
+        log: Arc<Log>,
+    ) -> Result<Server> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("puppet-serve".to_owned())
+            .spawn(move || {
+                while !seen.load(Ordering::Acquire) {
+                    if wait_readable(&device, Duration::from_millis(20))? {
+                        answer(&device, &blobs, &objects, &log)?;
+                    }
+                }
+                Ok(())
+            })
+            .context("cannot start the serving thread")?;
+        Ok(Server { stop, thread })
+    }
+
+    /// Ends it; says what went wrong while it served.
+    pub fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Release);
+        match self.thread.join() {
+            Ok(result) => result.context("while serving"),
+            Err(_) => anyhow::bail!("the serving thread panicked"),
+        }
+    }
+}
+
+/// Waits until a message is there, or the time is up.
+pub fn wait_readable(device: &File, limit: Duration) -> Result<bool> {
+    let mut fds = [PollFd::new(device, PollFlags::IN)];
+    let limit = Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: i64::from(limit.subsec_nanos()),
+    };
+    rustix::event::poll(&mut fds, Some(&limit)).context("cannot poll the device")?;
+    Ok(fds[0].revents().contains(PollFlags::IN))
+}
+
+/// Reads one message, if there is one, and answers it.
+fn answer(device: &File, blobs: &str, objects: &Objects, log: &Log) -> Result<()> {
+    let mut buffer = [0u8; wire::MSG_MAX];
+    let got = rustix::io::read(device, &mut buffer).context("cannot read a message")?;
+    if got == 0 {
+        return Ok(());
+    }
+    let message =
+        wire::parse(&buffer[..got]).map_err(|error| anyhow::anyhow!("a message: {error}"))?;
+    log.deliver(&message);
+    match message {
+        wire::Message::Open(open) => {
+            let fd = Arc::new(sys::adopt(open.fd)?);
+            let key = String::from_utf8_lossy(open.cookie_key).into_owned();
+            let object = Object::new(fd, &key);
+            let size = std::fs::metadata(Path::new(blobs).join(&object.name))
+                .map(|meta| meta.len() as i64)
+                .unwrap_or_else(|_| -i64::from(rustix::io::Errno::NOENT.raw_os_error()));
+            objects.insert(open.object_id, object);
+            let command = format!("copen {},{size}", open.msg_id);
+            write_command(device, &command).with_context(|| command.clone())?;
+            log.reply("open", open.msg_id);
+        }
+        wire::Message::Read(read) => {
+            let (fd, name) = objects
+                .find(read.object_id)
+                .with_context(|| format!("a READ for the unknown object {}", read.object_id))?;
+            let blob = File::open(Path::new(blobs).join(&name));
+            let filled = blob.and_then(|blob| copy_range(Some(&blob), &fd, read.off, read.len));
+            // Without data the reader gets its error; the READ is completed either way.
+            sys::read_complete(fd.as_ref(), read.msg_id)
+                .with_context(|| format!("cannot complete READ {}", read.msg_id))?;
+            log.reply("read", read.msg_id);
+            filled.with_context(|| format!("cannot fill {} at {}", name, read.off))?;
+        }
+        wire::Message::Close { object_id, .. } => objects.remove(object_id),
+    }
+    Ok(())
+}
+
+/// Writes a range, rounded out to whole blocks, from a blob (zeros beyond its end) or of zeros.
+pub fn copy_range(
+    blob: Option<&File>,
+    object: &OwnedFd,
+    offset: u64,
+    length: u64,
+) -> io::Result<()> {
+    const CHUNK: usize = 256 << 10;
+    let mut memory = vec![0u8; CHUNK + BLOCK as usize];
+    // Direct I/O wants memory that begins at a block's edge.
+    let skip = memory.as_ptr().align_offset(BLOCK as usize);
+    let memory = &mut memory[skip..skip + CHUNK];
+    let mut at = offset - offset % BLOCK;
+    let end = offset.saturating_add(length).next_multiple_of(BLOCK);
+    while at < end {
+        let want = (end - at).min(CHUNK as u64) as usize;
+        let part = &mut memory[..want];
+        part.fill(0);
+        if let Some(blob) = blob {
+            read_all(blob, part, at)?;
+        }
+        let mut written = 0;
+        while written < want {
+            match rustix::io::pwrite(object, &part[written..], at + written as u64) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+                Ok(count) => written += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        at += want as u64;
+    }
+    Ok(())
+}
+
+/// Reads until the part is full or the blob ends.
+fn read_all(blob: &File, part: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut got = 0;
+    while got < part.len() {
+        match blob.read_at(&mut part[got..], offset + got as u64) {
+            Ok(0) => return Ok(()),
+            Ok(count) => got += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

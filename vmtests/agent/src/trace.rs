@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Trace events of the kernel, recorded with the clock of the daemons' event logs.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use vmtest_protocol::step::StartTrace;
+
+use crate::events::ARTIFACTS;
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// The one trace of a run.
+#[derive(Default)]
+pub struct Tracer {
+    /// Folders of the events that are recorded now.
+    enabled: Vec<String>,
+    text: Option<String>,
+}
+
+impl Tracer {
+    /// Begins to record.
+    pub fn start(&mut self, start: &StartTrace) -> Result<()> {
+        if !self.enabled.is_empty() {
+            bail!("a trace is being recorded already: `stop_trace` first");
+        }
+        write("tracing_on", "0")?;
+        write("trace_clock", "mono")?;
+        let kib = start.buffer_kib.get().map_err(anyhow::Error::msg)?;
+        write("buffer_size_kb", &kib.to_string())?;
+        // Truncating the file empties the buffers.
+        write("trace", "")?;
+        for event in &start.events {
+            let folder = format!("events/{}", event.event);
+            if !Path::new(TRACEFS).join(&folder).is_dir() {
+                bail!(
+                    "the kernel has no trace event {}: is its module loaded?",
+                    event.event
+                );
+            }
+            write(
+                &format!("{folder}/filter"),
+                event.filter.as_deref().unwrap_or("0"),
+            )?;
+            write(&format!("{folder}/enable"), "1")?;
+            self.enabled.push(folder);
+        }
+        self.text = None;
+        write("tracing_on", "1")
+    }
+
+    /// Stops, and keeps what was recorded. Lost events are an error: a gap proves nothing.
+    pub fn stop(&mut self) -> Result<()> {
+        write("tracing_on", "0")?;
+        for folder in self.enabled.drain(..) {
+            write(&format!("{folder}/enable"), "0")?;
+            write(&format!("{folder}/filter"), "0")?;
+        }
+        let text = fs::read_to_string(Path::new(TRACEFS).join("trace"))
+            .context("cannot read the trace")?;
+        if Path::new(ARTIFACTS).is_dir() {
+            let file = Path::new(ARTIFACTS).join("trace.txt");
+            fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        if let Some(lost) = lost(&text) {
+            bail!("{lost} trace events were lost: raise `buffer_kib`, or filter more");
+        }
+        self.text = Some(text);
+        Ok(())
+    }
+
+    /// What the last trace recorded.
+    pub fn recorded(&self) -> Result<String> {
+        match &self.text {
+            Some(text) => Ok(text.clone()),
+            None => bail!("no trace has been recorded: `start_trace` and `stop_trace` first"),
+        }
+    }
+}
+
+fn write(file: &str, text: &str) -> Result<()> {
+    let path = Path::new(TRACEFS).join(file);
+    fs::write(&path, text).with_context(|| {
+        format!(
+            "cannot write `{text}` to {} (does the kernel have CONFIG_TRACEPOINTS and tracefs?)",
+            path.display()
+        )
+    })
+}
+
+/// How many events did not fit, from the head of the trace.
+fn lost(text: &str) -> Option<u64> {
+    let counts = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# entries-in-buffer/entries-written:"))?;
+    let (kept, written) = counts.split_whitespace().next()?.split_once('/')?;
+    let (kept, written): (u64, u64) = (kept.parse().ok()?, written.parse().ok()?);
+    (written > kept).then(|| written - kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lost;
+
+    #[test]
+    fn lost_events_are_noticed() {
+        let head = |counts| {
+            format!("# tracer: nop\n#\n# entries-in-buffer/entries-written: {counts}   #P:2\n")
+        };
+        assert_eq!(lost(&head("12/12")), None);
+        assert_eq!(lost(&head("12/40")), Some(28));
+    }
+}
