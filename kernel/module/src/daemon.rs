@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#![forbid(unsafe_code)]
+//! The device /dev/cachefiles: opening, commands, polling, and the end of a cache. Behaviour follows
+//! fs/cachefiles/daemon.c of Linux 6.12; the grammar is `core/src/command.rs`.
+
+use crate::cache::Cache;
+use crate::name::Name;
+use crate::namei;
+use crate::ondemand;
+use crate::pure::command;
+use crate::pure::command::Command;
+use crate::pure::limits::Percents;
+use crate::sys::cred;
+use crate::sys::device::PollTable;
+use crate::sys::mount::Mount;
+use crate::sys::param;
+use crate::sys::user::UserIn;
+use crate::sys::user::UserOut;
+use crate::sys::waitq::EPOLLIN;
+use crate::sys::waitq::EPOLLOUT;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering;
+use kernel::new_mutex;
+use crate::prelude::*;
+use kernel::str::CStr;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+
+/// Whether a cache exists: there can be one at a time.
+static IN_USE: AtomicBool = AtomicBool::new(false);
+
+/// The right to have a cache; given back when dropped.
+struct Token;
+
+impl Token {
+    /// # Errors
+    /// EBUSY when there is a cache already.
+    fn take() -> Result<Token> {
+        if IN_USE.swap(true, Ordering::Acquire) {
+            return Err(EBUSY);
+        }
+        Ok(Token)
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        IN_USE.store(false, Ordering::Release);
+    }
+}
+
+/// What the daemon has said so far.
+struct Config {
+    dir: Option<Name>,
+    tag: Option<Name>,
+    secid: Option<u32>,
+    percents: Percents,
+}
+
+/// What the device fd and every anonymous fd hold. When the last of them goes, the cache is
+/// withdrawn; then it ends, as everything else that holds it has gone with the withdrawal; and only
+/// then may there be another one.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Binding {
+    /// Commands run one at a time, under this lock.
+    #[pin]
+    config: Mutex<Config>,
+    cache: Arc<Cache>,
+    token: Token,
+}
+
+impl Binding {
+    /// The cache.
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    pub(crate) fn withdraw(&self) {
+        self.cache.withdraw();
+    }
+}
+
+/// The device is opened.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN, EBUSY while there is a cache, ENOMEM.
+pub(crate) fn open() -> Result<Arc<Binding>> {
+    if !cred::current_is_admin() {
+        return Err(EPERM);
+    }
+    let token = Token::take()?;
+    let cache = Cache::new()?;
+    let config = Config {
+        dir: None,
+        tag: None,
+        secid: None,
+        percents: Percents::DEFAULT,
+    };
+    Ok(Arc::pin_init(
+        try_pin_init!(Binding {
+            config <- new_mutex!(config, "Binding::config"),
+            cache,
+            token,
+        }? KernelError),
+        GFP_KERNEL,
+    )?)
+}
+
+/// The device is closed: the cache is dead, though it stays until the last anonymous fd is closed.
+pub(crate) fn release(binding: Arc<Binding>) {
+    binding.cache.die();
+    drop(binding);
+}
+
+/// A message is read, or nothing.
+///
+/// # Errors
+/// As [`ondemand::daemon_read`].
+pub(crate) fn read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Result<usize> {
+    if !binding.cache.is_ready() {
+        return Ok(0);
+    }
+    ondemand::daemon_read(binding, out)
+}
+
+/// What can be had: a message to read, and whether culling is wanted.
+pub(crate) fn poll(binding: &Binding, table: &PollTable<'_>) -> u32 {
+    let cache = &binding.cache;
+    table.wait(cache.pollq());
+    let mut events = 0;
+    if cache.is_ondemand() && cache.ondemand.with(|requests| requests.has_waiting()) {
+        events |= EPOLLIN;
+    }
+    if cache.culling.load(Ordering::Relaxed) {
+        events |= EPOLLOUT;
+    }
+    events
+}
+
+/// A command is written; returns its length, also of what follows the first newline.
+///
+/// # Errors
+/// EIO when the cache is dead, EOPNOTSUPP when the command is too long or not known, and those of
+/// the commands.
+pub(crate) fn write(binding: &Binding, data: &UserIn<'_>) -> Result<usize> {
+    if binding.cache.is_dead() {
+        return Err(EIO);
+    }
+    if data.len() as u64 >= crate::interface::PAGE {
+        return Err(EOPNOTSUPP);
+    }
+    let text = data.read_all()?;
+    let command = command::parse(&text).map_err(refusal)?;
+    let mut config = binding.config.lock();
+    if binding.cache.is_dead() {
+        return Err(EIO);
+    }
+    run(&binding.cache, &mut config, command)?;
+    Ok(data.len())
+}
+
+/// What a command that does not parse is answered with.
+fn refusal(e: command::CommandError) -> Errno {
+    match e {
+        command::CommandError::Invalid => EINVAL,
+        command::CommandError::NotSupported => EOPNOTSUPP,
+        command::CommandError::Range => ERANGE,
+    }
+}
+
+fn run(cache: &Arc<Cache>, config: &mut Config, command: Command<'_>) -> Result {
+    match command {
+        Command::Bind(args) => bind(cache, config, args),
+        Command::Limit(limit, percent) => {
+            config.percents.set(limit, percent).map_err(|_| {
+                pr_err!("Free space limits must be in range 0%<=stop<cull<run<100%\n");
+                EINVAL
+            })
+        }
+        Command::Copen { id, size } => {
+            ondemand_only(cache)?;
+            ondemand::copen(cache, id.map_err(refusal)?, size.map_err(refusal))
+        }
+        Command::Restore => {
+            ondemand_only(cache)?;
+            ondemand::restore(cache);
+            Ok(())
+        }
+        Command::Cull(name) => cull(cache, name, namei::cull),
+        Command::Inuse(name) => cull(cache, name, |cache, _, dir, name| {
+            namei::check_in_use(cache, dir, name)
+        }),
+        Command::Debug(mask) => {
+            param::set_debug(mask as u32);
+            Ok(())
+        }
+        Command::Dir(path) => set_once(&mut config.dir, path, EEXIST),
+        Command::Tag(tag) => set_once(&mut config.tag, tag, EEXIST),
+        Command::Secctx(context) => {
+            if config.secid.is_some() {
+                pr_err!("Second security context specified\n");
+                return Err(EINVAL);
+            }
+            let context = Name::copy(context)?;
+            config.secid = Some(cred::secctx_to_secid(context.as_c_str())?);
+            Ok(())
+        }
+    }
+}
+
+fn set_once(place: &mut Option<Name>, text: &[u8], again: Errno) -> Result {
+    let name = Name::copy(text)?;
+    if place.is_some() {
+        return Err(again);
+    }
+    *place = Some(name);
+    Ok(())
+}
+
+fn ondemand_only(cache: &Cache) -> Result {
+    if cache.is_ondemand() {
+        Ok(())
+    } else {
+        Err(EOPNOTSUPP)
+    }
+}
+
+fn bind(cache: &Arc<Cache>, config: &Config, args: &[u8]) -> Result {
+    config.percents.validate().map_err(|_| ERANGE)?;
+    let Some(dir) = &config.dir else {
+        pr_err!("No cache directory specified\n");
+        return Err(EINVAL);
+    };
+    if cache.is_ready() {
+        pr_err!("Cache already bound\n");
+        return Err(EBUSY);
+    }
+    match args {
+        b"ondemand" => {}
+        b"" => {
+            pr_err!("This module serves on demand only: write 'bind ondemand'\n");
+            return Err(EOPNOTSUPP);
+        }
+        _ => {
+            pr_err!("Invalid argument to the 'bind' command\n");
+            return Err(EINVAL);
+        }
+    }
+    let tag = config.tag.as_ref().map(Name::as_c_str);
+    let tag = tag.unwrap_or(kernel::c_str!("CacheFiles"));
+    cache.bind(dir.as_c_str(), tag, config.secid, &config.percents, true)
+}
+
+/// Runs `cull` or `inuse` on a name of the caller's working directory, which must lie in the store
+/// of this cache: C removes the name wherever the caller happens to be.
+fn cull(
+    cache: &Cache,
+    name: &[u8],
+    act: impl FnOnce(&Cache, &crate::cache::Bound, &crate::sys::dentry::Dentry, &CStr) -> Result,
+) -> Result {
+    let Some(bound) = cache.bound().filter(|_| cache.is_ready()) else {
+        pr_err!("cull or inuse applied to unready cache\n");
+        return Err(EIO);
+    };
+    let name = if name.is_empty() {
+        // No file can have it: what the lookup would say.
+        return Err(EIO);
+    } else {
+        Name::copy(name)?
+    };
+    let (_mnt, dir) = Mount::current_dir()?;
+    if !dir.can_lookup() {
+        pr_err!("cull and inuse need a working directory\n");
+        return Err(ENOTDIR);
+    }
+    if !dir.is_below(&bound.store) {
+        pr_err!("The working directory is not in this cache\n");
+        return Err(EXDEV);
+    }
+    let _as_cache = bound.backing.cred.override_current();
+    act(cache, bound, &dir, name.as_c_str())
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#![forbid(unsafe_code)]
+//! Names of files and directories of the cache, as C strings.
+
+use crate::pure::key;
+use crate::sys::fscache::Cookie;
+use crate::prelude::*;
+use kernel::str::CStr;
+
+/// A name with its NUL, on the heap.
+pub(crate) struct Name(KVec<u8>);
+
+impl Name {
+    /// # Errors
+    /// EINVAL for a name with a NUL in it, ENOMEM.
+    fn new(bytes: &[u8]) -> Result<Name> {
+        let mut name = KVec::with_capacity(bytes.len().saturating_add(1), GFP_KERNEL)?;
+        name.extend_from_slice(bytes, GFP_KERNEL)?;
+        name.push(0, GFP_KERNEL)?;
+        CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
+        Ok(Name(name))
+    }
+
+    /// The name.
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        // `new` has made sure of it.
+        CStr::from_bytes_with_nul(&self.0).unwrap_or(kernel::c_str!(""))
+    }
+
+    /// A copy of a string that is not empty.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn copy(text: &[u8]) -> Result<Name> {
+        Name::new(text)
+    }
+}
+
+/// The name of an object's file.
+pub(crate) struct ObjectName(Name);
+
+impl ObjectName {
+    /// The key of `cookie`, encoded.
+    ///
+    /// # Errors
+    /// EINVAL for a key that is too long to be a name, ENOMEM.
+    pub(crate) fn of(cookie: &Cookie) -> Result<ObjectName> {
+        let mut buf = [0u8; key::NAME_MAX];
+        let len = key::encode(cookie.key(), &mut buf).map_err(|_| EINVAL)?;
+        let name = buf.get(..len).ok_or(EINVAL)?;
+        Ok(ObjectName(Name::new(name)?))
+    }
+
+    /// The name.
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        self.0.as_c_str()
+    }
+}
+
+/// The name of a volume's directory; `key` is the volume's key with its NUL.
+///
+/// # Errors
+/// EINVAL for a key that cannot be a name: too long, or with a slash in it. ENOMEM.
+pub(crate) fn volume(key: &[u8]) -> Result<Name> {
+    let key = key.strip_suffix(&[0]).unwrap_or(key);
+    let mut buf = [0u8; key::NAME_MAX];
+    let len = key::volume_dir_name(key, &mut buf).map_err(|_| EINVAL)?;
+    Name::new(buf.get(..len).ok_or(EINVAL)?)
+}
+
+/// A short name in place: `N` bytes with the NUL.
+pub(crate) struct Short<const N: usize>([u8; N]);
+
+impl<const N: usize> Short<N> {
+    /// The name.
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_with_nul(&self.0).unwrap_or(kernel::c_str!(""))
+    }
+}
+
+impl<const N: usize> core::ops::Deref for Short<N> {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        self.as_c_str()
+    }
+}
+
+fn hex_digit(value: u32, shift: u32) -> u8 {
+    let digit = (value.wrapping_shr(shift) & 15) as u8;
+    if digit < 10 {
+        digit.wrapping_add(b'0')
+    } else {
+        digit.wrapping_sub(10).wrapping_add(b'a')
+    }
+}
+
+/// The name of the directory of a volume for the hashes that end in `index`: `@` and two digits.
+pub(crate) fn fan(index: u8) -> Short<4> {
+    let [at, high, low] = key::fanout_dir_name(index);
+    Short([at, high, low, 0])
+}
+
+/// A name in the graveyard: the time in seconds and a number, eight hexadecimal digits each.
+///
+/// # Errors
+/// None; a result for the caller's convenience.
+pub(crate) fn grave(seconds: u32, number: u32) -> Result<Short<17>> {
+    let mut name = [0u8; 17];
+    let (head, tail) = name.split_at_mut(8);
+    for (half, value) in [(head, seconds), (tail, number)] {
+        for (place, shift) in half.iter_mut().take(8).zip([28, 24, 20, 16, 12, 8, 4, 0]) {
+            *place = hex_digit(value, shift);
+        }
+    }
+    Ok(Short(name))
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The crate `cachefiles-core`, compiled into the module: the very files that its host tests run.
+
+#[path = "../../core/src/command.rs"]
+pub(crate) mod command;
+#[path = "../../core/src/key.rs"]
+pub(crate) mod key;
+#[path = "../../core/src/limits.rs"]
+pub(crate) mod limits;
+#[path = "../../core/src/number.rs"]
+mod number;
+#[path = "../../core/src/requests.rs"]
+pub(crate) mod requests;
+#[path = "../../core/src/slots.rs"]
+pub(crate) mod slots;
+#[path = "../../core/src/table.rs"]
+mod table;
+#[path = "../../core/src/wire.rs"]
+pub(crate) mod wire;
+#[path = "../../core/src/xattr.rs"]
+pub(crate) mod xattr;

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Dentries of the backing filesystem.
+
+use super::bindings;
+use super::errno::check;
+use super::errno::check64;
+use super::errno::check_ptr;
+use super::errno::Result;
+use super::inode::Inode;
+use core::ptr::NonNull;
+use kernel::str::CStr;
+
+/// A counted reference to a dentry, positive or negative.
+pub(crate) struct Dentry(NonNull<bindings::dentry>);
+
+// SAFETY: dentries are shared between tasks; count and fields are protected by the VFS.
+unsafe impl Send for Dentry {}
+// SAFETY: as above; everything that `&Dentry` offers may be called from many tasks at once.
+unsafe impl Sync for Dentry {}
+
+impl Dentry {
+    /// # Safety
+    /// `ptr` is a dentry, and one reference to it passes to the result.
+    pub(super) unsafe fn from_owned(ptr: NonNull<bindings::dentry>) -> Dentry {
+        Dentry(ptr)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::dentry {
+        self.0.as_ptr()
+    }
+
+    /// Gives up the reference without dropping it: a C function consumes it.
+    pub(super) fn into_ptr(self) -> *mut bindings::dentry {
+        let ptr = self.0.as_ptr();
+        core::mem::forget(self);
+        ptr
+    }
+
+    /// The inode; none for a negative dentry. It stays pinned while the dentry is referenced and
+    /// its parent is locked or its inode has been marked as in use, which all callers see to.
+    pub(crate) fn inode(&self) -> Option<&Inode> {
+        // SAFETY: `self` holds a reference.
+        let raw = unsafe { bindings::cf_dentry_inode(self.as_ptr()) };
+        if raw.is_null() {
+            return None;
+        }
+        // SAFETY: a positive dentry with a reference pins its inode: the VFS makes a dentry
+        // negative only when nobody else references it.
+        Some(unsafe { Inode::from_ptr(raw) })
+    }
+
+    /// Whether nothing has this name.
+    pub(crate) fn is_negative(&self) -> bool {
+        // SAFETY: `self` holds a reference.
+        unsafe { bindings::cf_dentry_is_negative(self.as_ptr()) }
+    }
+
+    /// Whether this is a directory.
+    pub(crate) fn is_dir(&self) -> bool {
+        // SAFETY: `self` holds a reference.
+        unsafe { bindings::cf_dentry_is_dir(self.as_ptr()) }
+    }
+
+    /// Whether this is a regular file.
+    pub(crate) fn is_reg(&self) -> bool {
+        // SAFETY: `self` holds a reference.
+        unsafe { bindings::cf_dentry_is_reg(self.as_ptr()) }
+    }
+
+    /// Whether names can be looked up in it.
+    pub(crate) fn can_lookup(&self) -> bool {
+        // SAFETY: `self` holds a reference.
+        unsafe { bindings::cf_dentry_can_lookup(self.as_ptr()) }
+    }
+
+    /// Whether the dentry has left the dentry cache's hash table.
+    pub(crate) fn is_unhashed(&self) -> bool {
+        // SAFETY: `self` holds a reference.
+        unsafe { bindings::cf_dentry_unhashed(self.as_ptr()) }
+    }
+
+    /// Whether something is mounted on it.
+    pub(crate) fn is_mountpoint(&self) -> bool {
+        // SAFETY: `self` holds a reference.
+        unsafe { bindings::cf_dentry_is_mountpoint(self.as_ptr()) }
+    }
+
+    /// Whether `dir` is the parent now. Meaningful while the parent is locked.
+    pub(crate) fn is_child_of(&self, dir: &Dentry) -> bool {
+        let dentry = self.as_ptr();
+        // SAFETY: `self` holds a reference; the pointer is only compared.
+        let parent = unsafe { core::ptr::addr_of!((*dentry).d_parent).read_volatile() };
+        parent == dir.as_ptr()
+    }
+
+    /// Whether this is `dir` or lies below it on the same filesystem.
+    pub(crate) fn is_below(&self, dir: &Dentry) -> bool {
+        // SAFETY: both references are held; the function takes the locks it needs.
+        unsafe { bindings::is_subdir(self.as_ptr(), dir.as_ptr()) }
+    }
+
+    /// Whether the filesystem can hold a cache: lookup, mkdir, tmpfile, xattrs, statfs, sync_fs,
+    /// and blocks no larger than a page. The dentry is positive.
+    pub(crate) fn can_hold_cache(&self) -> bool {
+        // SAFETY: a positive dentry's inode and superblock have their operation tables.
+        !self.is_negative() && unsafe { bindings::cf_dir_can_hold_cache(self.as_ptr()) }
+    }
+
+    /// Whether this directory has the operations that live objects need.
+    pub(crate) fn can_hold_objects(&self) -> bool {
+        // SAFETY: as in `can_hold_cache`.
+        !self.is_negative() && unsafe { bindings::cf_dir_can_hold_objects(self.as_ptr()) }
+    }
+
+    /// Whether the filesystem is read-only.
+    pub(crate) fn is_read_only(&self) -> bool {
+        // SAFETY: a referenced dentry keeps its superblock.
+        unsafe { bindings::cf_sb_is_read_only(self.as_ptr()) }
+    }
+
+    /// Whether the security modules let the credentials in force make files and directories here.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub(crate) fn may_create(&self) -> Result {
+        if self.is_negative() {
+            return Err(super::errno::ENOENT);
+        }
+        // SAFETY: the dentry is positive and referenced.
+        check(unsafe { bindings::cf_security_create(self.as_ptr()) }).map(|_| ())
+    }
+
+    /// Looks up an existing name below this directory without its lock held.
+    ///
+    /// # Errors
+    /// ENOENT when nothing has the name, or what the filesystem says.
+    pub(crate) fn lookup_positive_unlocked(&self, name: &CStr) -> Result<Dentry> {
+        let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        // SAFETY: the directory is referenced; the name outlives the call, `len` excludes its NUL.
+        let raw = unsafe {
+            bindings::cf_lookup_positive_unlocked(name.as_char_ptr(), len, self.as_ptr())
+        };
+        check_ptr(raw).map(Dentry)
+    }
+
+    /// Reads the extended attribute `name` into `buf`; returns its length in bytes.
+    ///
+    /// # Errors
+    /// ENODATA when there is none, ERANGE when it is longer than `buf`, or the filesystem's.
+    pub(crate) fn get_xattr(&self, name: &CStr, buf: &mut [u8]) -> Result<usize> {
+        // SAFETY: the dentry is positive wherever cachefiles keeps one; the buffer has that length.
+        let ret = unsafe {
+            bindings::cf_getxattr(
+                self.as_ptr(),
+                name.as_char_ptr(),
+                buf.as_mut_ptr().cast(),
+                buf.len(),
+            )
+        };
+        check64(ret as i64).map(|n| n as usize)
+    }
+
+    /// Sets the extended attribute `name`. The caller has write access to the mount.
+    ///
+    /// # Errors
+    /// The filesystem's.
+    pub(crate) fn set_xattr(&self, name: &CStr, value: &[u8]) -> Result {
+        // SAFETY: as in `get_xattr`; the value is only read.
+        let ret = unsafe {
+            bindings::cf_setxattr(
+                self.as_ptr(),
+                name.as_char_ptr(),
+                value.as_ptr().cast(),
+                value.len(),
+            )
+        };
+        check(ret).map(|_| ())
+    }
+
+    /// Removes the extended attribute `name`. The caller has write access to the mount.
+    ///
+    /// # Errors
+    /// ENODATA when there is none, or the filesystem's.
+    pub(crate) fn remove_xattr(&self, name: &CStr) -> Result {
+        // SAFETY: as in `get_xattr`.
+        check(unsafe { bindings::cf_removexattr(self.as_ptr(), name.as_char_ptr()) }).map(|_| ())
+    }
+
+    /// Sets the size of the file in bytes, through the filesystem.
+    ///
+    /// # Errors
+    /// The filesystem's.
+    pub(crate) fn set_size(&self, _locked: &super::inode::InodeLock<'_>, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| super::errno::EINVAL)?;
+        // SAFETY: the dentry is positive and the guard shows that its inode is locked.
+        check(unsafe { bindings::cf_set_size(self.as_ptr(), size) }).map(|_| ())
+    }
+}
+
+impl Drop for Dentry {
+    fn drop(&mut self) {
+        // SAFETY: gives back the reference that this value owns.
+        unsafe { bindings::dput(self.as_ptr()) };
+    }
+}

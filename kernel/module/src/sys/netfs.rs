@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What netfs hands to a cache for the time of an operation: resources, iterators, and the function
+//! to call when a transfer ends.
+
+use super::bindings;
+use super::errno::to_ret;
+use super::errno::Result;
+use super::file::File;
+use super::fscache::Cookie;
+use super::object::Object;
+use core::ffi::c_void;
+use core::marker::PhantomData;
+use kernel::types::Opaque;
+
+pub(crate) use bindings::netfs_io_source as Source;
+
+/// Where netfs is to take data from (include/linux/netfs.h).
+pub(crate) mod source {
+    pub(crate) use crate::sys::bindings::netfs_io_source_NETFS_DOWNLOAD_FROM_SERVER as DOWNLOAD_FROM_SERVER;
+    pub(crate) use crate::sys::bindings::netfs_io_source_NETFS_FILL_WITH_ZEROES as FILL_WITH_ZEROES;
+    pub(crate) use crate::sys::bindings::netfs_io_source_NETFS_INVALID_READ as INVALID_READ;
+    pub(crate) use crate::sys::bindings::netfs_io_source_NETFS_READ_FROM_CACHE as READ_FROM_CACHE;
+}
+
+/// Bit of a subrequest's flags: copy what was downloaded into the cache.
+pub(crate) const SREQ_COPY_TO_CACHE: usize = 1 << bindings::cf_consts_CF_SREQ_COPY_TO_CACHE;
+/// Bit of a subrequest's flags: the reader cannot download; the daemon must fill holes.
+pub(crate) const SREQ_ONDEMAND: usize = 1 << bindings::cf_consts_CF_SREQ_ONDEMAND;
+
+/// What an operation is for; fscache waits for a state of the cookie that suits it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Only its parameters.
+    Params,
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+}
+
+/// What to do when a read meets a hole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadHole {
+    /// Do not look.
+    Ignore,
+    /// Fill the buffer with zeros there.
+    Clear,
+    /// Fail with ENODATA.
+    Fail,
+}
+
+/// The resources of an operation, borrowed from a callback.
+///
+/// While it lasts, the operation holds an access to the cookie, so that the object stays attached,
+/// and a reference to the object's file as it was at the beginning: an invalidation may give the
+/// object another file meanwhile.
+#[repr(transparent)]
+pub(crate) struct Resources(Opaque<bindings::netfs_cache_resources>);
+
+impl Resources {
+    /// # Safety
+    /// `ptr` are the resources of an operation that lasts for `'a`.
+    pub(super) unsafe fn from_ptr<'a>(
+        ptr: *mut bindings::netfs_cache_resources,
+    ) -> &'a Resources {
+        // SAFETY: the caller's promise; the type is transparent over the C struct.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::netfs_cache_resources {
+        self.0.get()
+    }
+
+    /// The cookie.
+    pub(crate) fn cookie(&self) -> &Cookie {
+        // SAFETY: valid while the operation lasts; the field never changes during it.
+        let cookie = unsafe { (*self.as_ptr()).cache_priv };
+        // SAFETY: the operation's access keeps the cookie.
+        unsafe { Cookie::from_ptr(cookie.cast()) }
+    }
+
+    /// The object.
+    pub(crate) fn object(&self) -> Option<&Object> {
+        let cookie = self.cookie().as_ptr();
+        // SAFETY: the cookie is referenced; set when the object was looked up, before the access.
+        let object = unsafe { (*cookie).cache_priv };
+        // SAFETY: the operation's access keeps the object attached to its cookie.
+        unsafe { object.cast::<Object>().as_ref() }
+    }
+
+    /// The file that the operation works on.
+    pub(crate) fn file(&self) -> Option<&File> {
+        let res = self.as_ptr();
+        // SAFETY: valid while the operation lasts.
+        let slot = unsafe { core::ptr::addr_of!((*res).cache_priv2) };
+        // SAFETY: holds null or the reference that `set_file` put there; only the operation itself
+        // changes it.
+        unsafe { File::from_slot(slot) }
+    }
+
+    /// Gives the operation its file, unless it has one, and the table of operations.
+    pub(crate) fn set_file(&self, file: Option<File>) {
+        let res = self.as_ptr();
+        if self.file().is_some() {
+            return;
+        }
+        // SAFETY: valid while the operation lasts; called by the task that begins it.
+        let ops = unsafe { &mut (*res).ops };
+        *ops = super::ops::netfs_ops();
+        if let Some(file) = file {
+            // SAFETY: as just said.
+            let slot = unsafe { &mut (*res).cache_priv2 };
+            *slot = file.into_ptr().cast();
+        }
+    }
+
+    /// Waits until the cookie is in a state that suits `want`; false when it never will be.
+    pub(crate) fn wait_for(&self, want: Want) -> bool {
+        let want = match want {
+            Want::Params => bindings::fscache_want_state_FSCACHE_WANT_PARAMS,
+            Want::Read => bindings::fscache_want_state_FSCACHE_WANT_READ,
+            Want::Write => bindings::fscache_want_state_FSCACHE_WANT_WRITE,
+        };
+        // SAFETY: valid while the operation lasts.
+        unsafe { bindings::fscache_wait_for_operation(self.as_ptr(), want) }
+    }
+
+    /// How often the object had been invalidated when the operation began.
+    pub(crate) fn inval_counter(&self) -> u32 {
+        // SAFETY: valid while the operation lasts; the field never changes during it.
+        unsafe { (*self.as_ptr()).inval_counter }
+    }
+}
+
+/// An iterator over the memory of a transfer.
+pub(crate) struct IovIter<'a> {
+    iter: *mut bindings::iov_iter,
+    _iter: PhantomData<&'a mut ()>,
+}
+
+impl<'a> IovIter<'a> {
+    /// # Safety
+    /// `iter` is an iterator that nobody else uses during `'a`.
+    pub(super) unsafe fn from_ptr(iter: *mut bindings::iov_iter) -> IovIter<'a> {
+        IovIter {
+            iter,
+            _iter: PhantomData,
+        }
+    }
+
+    pub(super) fn as_ptr(&mut self) -> *mut bindings::iov_iter {
+        self.iter
+    }
+
+    /// Bytes left.
+    pub(crate) fn count(&self) -> usize {
+        // SAFETY: exclusively ours for the life of `self`.
+        unsafe { bindings::cf_iov_iter_count(self.iter) }
+    }
+
+    /// Fills the next `len` bytes with zeros and steps over them.
+    pub(crate) fn zero(&mut self, len: usize) {
+        // SAFETY: exclusively ours for the life of `self`.
+        unsafe { bindings::iov_iter_zero(len, self.iter) };
+    }
+}
+
+/// The function that the caller of a transfer wants called when it ends. It must be called exactly
+/// once: a value dropped without it would leave the caller waiting for ever.
+#[must_use]
+pub(crate) struct Termination {
+    func: bindings::netfs_io_terminated_t,
+    data: *mut c_void,
+}
+
+// SAFETY: netfs lets the function be called in any context, with this argument.
+unsafe impl Send for Termination {}
+
+impl Termination {
+    pub(super) fn new(func: bindings::netfs_io_terminated_t, data: *mut c_void) -> Option<Self> {
+        func.is_some().then_some(Termination { func, data })
+    }
+
+    /// Tells the caller how many bytes were transferred, or what went wrong. Nothing of the module
+    /// may be needed after it: it ends the access that kept the object.
+    pub(crate) fn end(self, result: Result<usize>, was_async: bool) {
+        let value = match result {
+            Ok(n) => isize::try_from(n).unwrap_or(isize::MAX),
+            Err(e) => to_ret(Err(e)) as isize,
+        };
+        if let Some(func) = self.func {
+            call(func, self.data, value, was_async);
+        }
+    }
+}
+
+type Terminate = unsafe extern "C" fn(*mut c_void, isize, bool);
+
+fn call(func: Terminate, data: *mut c_void, value: isize, was_async: bool) {
+    // SAFETY: function and argument came together from the caller of the transfer.
+    unsafe { func(data, value, was_async) };
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The module's parameters, which the shim declares.
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering;
+
+extern "C" {
+    static mut cf_debug: u32;
+}
+
+/// Sets the debugging mask, as the `debug` command does.
+pub(crate) fn set_debug(mask: u32) {
+    let word = core::ptr::addr_of_mut!(cf_debug);
+    // SAFETY: lives as long as the module; sysfs stores to it as a whole, too.
+    unsafe { AtomicU32::from_ptr(word) }.store(mask, Ordering::Relaxed);
+}

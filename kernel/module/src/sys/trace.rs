@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The cachefiles trace events, one function each, under the kernel's names (shim/trace.c). Each is
+//! a call that does nothing unless somebody traces.
+
+use super::bindings;
+use super::dentry::Dentry;
+use super::errno::Errno;
+use super::errno::Result;
+use super::fscache::VolumeCookie;
+use super::inode::Inode;
+use super::object::Object;
+use core::ptr::null_mut;
+
+pub(crate) use bindings::cachefiles_coherency_trace as Coherency;
+pub(crate) use bindings::cachefiles_error_trace as Failure;
+pub(crate) use bindings::cachefiles_prepare_read_trace as PrepareRead;
+pub(crate) use bindings::cachefiles_trunc_trace as Truncation;
+pub(crate) use bindings::fscache_why_object_killed as Killed;
+
+/// The words of the trace events, by the names that the kernel's header gives them.
+pub(crate) mod word {
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_check_aux as CHECK_AUX;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_check_dirty as CHECK_DIRTY;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_check_objsize as CHECK_OBJSIZE;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_check_ok as CHECK_OK;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_check_type as CHECK_TYPE;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_check_xattr as CHECK_XATTR;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_set_fail as SET_FAIL;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_set_ok as SET_OK;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_vol_check_cmp as VOL_CHECK_CMP;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_vol_check_ok as VOL_CHECK_OK;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_vol_check_resv as VOL_CHECK_RESV;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_vol_check_xattr as VOL_CHECK_XATTR;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_vol_set_fail as VOL_SET_FAIL;
+    pub(crate) use crate::sys::bindings::cachefiles_coherency_trace_cachefiles_coherency_vol_set_ok as VOL_SET_OK;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_fallocate_error as FALLOCATE;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_getxattr_error as GETXATTR;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_link_error as LINK;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_lookup_error as LOOKUP;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_mkdir_error as MKDIR;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_notify_change_error as NOTIFY_CHANGE;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_open_error as OPEN;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_read_error as READ;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_remxattr_error as REMXATTR;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_rename_error as RENAME;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_seek_error as SEEK;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_setxattr_error as SETXATTR;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_statfs_error as STATFS;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_tmpfile_error as TMPFILE;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_trunc_error as TRUNC;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_unlink_error as UNLINK;
+    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_write_error as WRITE;
+    pub(crate) use crate::sys::bindings::cachefiles_prepare_read_trace_cachefiles_trace_read_after_eof as READ_AFTER_EOF;
+    pub(crate) use crate::sys::bindings::cachefiles_prepare_read_trace_cachefiles_trace_read_found_hole as READ_FOUND_HOLE;
+    pub(crate) use crate::sys::bindings::cachefiles_prepare_read_trace_cachefiles_trace_read_found_part as READ_FOUND_PART;
+    pub(crate) use crate::sys::bindings::cachefiles_prepare_read_trace_cachefiles_trace_read_have_data as READ_HAVE_DATA;
+    pub(crate) use crate::sys::bindings::cachefiles_prepare_read_trace_cachefiles_trace_read_no_data as READ_NO_DATA;
+    pub(crate) use crate::sys::bindings::cachefiles_prepare_read_trace_cachefiles_trace_read_no_file as READ_NO_FILE;
+    pub(crate) use crate::sys::bindings::cachefiles_prepare_read_trace_cachefiles_trace_read_seek_error as READ_SEEK_ERROR;
+    pub(crate) use crate::sys::bindings::cachefiles_prepare_read_trace_cachefiles_trace_read_seek_nxio as READ_SEEK_NXIO;
+    pub(crate) use crate::sys::bindings::cachefiles_trunc_trace_cachefiles_trunc_dio_adjust as DIO_ADJUST;
+    pub(crate) use crate::sys::bindings::cachefiles_trunc_trace_cachefiles_trunc_expand_tmpfile as EXPAND_TMPFILE;
+    pub(crate) use crate::sys::bindings::cachefiles_trunc_trace_cachefiles_trunc_shrink as SHRINK;
+    pub(crate) use crate::sys::bindings::fscache_why_object_killed_FSCACHE_OBJECT_INVALIDATED as INVALIDATED;
+    pub(crate) use crate::sys::bindings::fscache_why_object_killed_FSCACHE_OBJECT_IS_STALE as IS_STALE;
+    pub(crate) use crate::sys::bindings::fscache_why_object_killed_FSCACHE_OBJECT_IS_WEIRD as IS_WEIRD;
+    pub(crate) use crate::sys::bindings::fscache_why_object_killed_FSCACHE_OBJECT_WAS_CULLED as WAS_CULLED;
+    pub(crate) use crate::sys::bindings::fscache_why_object_killed_FSCACHE_OBJECT_WAS_RETIRED as WAS_RETIRED;
+    pub(crate) use crate::sys::bindings::fscache_why_object_killed_FSCACHE_VOLUME_IS_WEIRD as VOLUME_IS_WEIRD;
+}
+
+/// Stages of an object's life that are noted without a change of its count.
+#[derive(Clone, Copy)]
+pub(crate) enum Seen {
+    /// Looked up.
+    LookupCookie,
+    /// Looked up in vain.
+    LookupFailed,
+    /// Its cookie is being withdrawn.
+    WithdrawCookie,
+    /// Taken off the list of live objects.
+    Withdrawal,
+    /// Cleaned up by committing it.
+    CleanCommit,
+    /// Cleaned up by deleting it.
+    CleanDelete,
+    /// Cleaned up by dropping its temporary file.
+    CleanDropTmp,
+}
+
+impl Seen {
+    pub(super) fn word(self) -> bindings::cachefiles_obj_ref_trace {
+        match self {
+            Seen::LookupCookie => {
+                bindings::cachefiles_obj_ref_trace_cachefiles_obj_see_lookup_cookie
+            }
+            Seen::LookupFailed => {
+                bindings::cachefiles_obj_ref_trace_cachefiles_obj_see_lookup_failed
+            }
+            Seen::WithdrawCookie => {
+                bindings::cachefiles_obj_ref_trace_cachefiles_obj_see_withdraw_cookie
+            }
+            Seen::Withdrawal => bindings::cachefiles_obj_ref_trace_cachefiles_obj_see_withdrawal,
+            Seen::CleanCommit => bindings::cachefiles_obj_ref_trace_cachefiles_obj_see_clean_commit,
+            Seen::CleanDelete => bindings::cachefiles_obj_ref_trace_cachefiles_obj_see_clean_delete,
+            Seen::CleanDropTmp => {
+                bindings::cachefiles_obj_ref_trace_cachefiles_obj_see_clean_drop_tmp
+            }
+        }
+    }
+}
+
+type CObject = *mut bindings::cachefiles_object;
+
+fn ptr(object: Option<&Object>) -> CObject {
+    object.map_or(null_mut(), Object::as_ptr)
+}
+
+fn ino(dentry: &Dentry) -> u64 {
+    dentry.inode().map_or(0, Inode::ino)
+}
+
+pub(super) fn reference(
+    object: u32,
+    cookie: u32,
+    usage: i32,
+    why: bindings::cachefiles_obj_ref_trace,
+) {
+    // SAFETY: plain numbers.
+    unsafe { bindings::cf_trace_ref(object, cookie, usage, why) };
+}
+
+/// A name was looked up in `dir`, a positive dentry.
+pub(crate) fn lookup(object: Option<&Object>, dir: &Dentry, found: &Result<Dentry>) {
+    let found = match found {
+        Ok(dentry) => dentry.as_ptr(),
+        Err(e) => (e.to_ret() as isize) as *mut bindings::dentry,
+    };
+    // SAFETY: the dentries are referenced; the event understands an error pointer.
+    unsafe { bindings::cf_trace_lookup(ptr(object), dir.as_ptr(), found) };
+}
+
+/// A directory was made; both dentries are positive.
+pub(crate) fn mkdir(dir: &Dentry, subdir: &Dentry) {
+    // SAFETY: both are referenced.
+    unsafe { bindings::cf_trace_mkdir(dir.as_ptr(), subdir.as_ptr()) };
+}
+
+/// A file without a name was made.
+pub(crate) fn tmpfile(object: &Object, backer: &Inode) {
+    // SAFETY: both are referenced.
+    unsafe { bindings::cf_trace_tmpfile(object.as_ptr(), backer.as_ptr()) };
+}
+
+/// A file got its name.
+pub(crate) fn link(object: &Object, backer: &Inode) {
+    // SAFETY: both are referenced.
+    unsafe { bindings::cf_trace_link(object.as_ptr(), backer.as_ptr()) };
+}
+
+/// A file loses its name.
+pub(crate) fn unlink(object: Option<&Object>, victim: &Dentry, why: Killed) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_unlink(ptr(object), ino(victim), why) };
+}
+
+/// A directory goes to the graveyard.
+pub(crate) fn rename(object: Option<&Object>, victim: &Dentry, why: Killed) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_rename(ptr(object), ino(victim), why) };
+}
+
+/// An object's coherency record was read or written.
+pub(crate) fn coherency(object: &Object, backer: &Inode, content: u8, why: Coherency) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_coherency(object.as_ptr(), backer.ino(), content, why) };
+}
+
+/// A volume's coherency record was read or written.
+pub(crate) fn vol_coherency(volume: &VolumeCookie, dir: &Dentry, why: Coherency) {
+    let mut seen = bindings::cachefiles_volume {
+        vcookie: volume.as_ptr(),
+    };
+    // SAFETY: the event reads the cookie's number through the struct, which outlives the call.
+    unsafe { bindings::cf_trace_vol_coherency(&mut seen, ino(dir), why) };
+}
+
+/// What was decided about a read.
+pub(crate) struct Prepared {
+    /// First byte.
+    pub(crate) start: u64,
+    /// Bytes.
+    pub(crate) len: usize,
+    /// The flag word of netfs's subrequest.
+    pub(crate) flags: usize,
+    /// Where the data is to come from.
+    pub(crate) source: bindings::netfs_io_source,
+    /// Why.
+    pub(crate) why: PrepareRead,
+    /// Inode of the backing file.
+    pub(crate) cache_ino: u64,
+    /// Inode of the client.
+    pub(crate) netfs_ino: u64,
+}
+
+/// A read was prepared.
+pub(crate) fn prep_read(object: Option<&Object>, p: &Prepared) {
+    // SAFETY: the object is referenced; the others are plain numbers.
+    unsafe {
+        bindings::cf_trace_prep_read(
+            ptr(object),
+            p.start as i64,
+            p.len,
+            p.flags,
+            p.source,
+            p.why,
+            p.cache_ino,
+            p.netfs_ino,
+        )
+    };
+}
+
+/// A read of the backing file begins.
+pub(crate) fn read(object: &Object, backer: &Inode, start: u64, len: usize) {
+    // SAFETY: both are referenced.
+    unsafe { bindings::cf_trace_read(object.as_ptr(), backer.as_ptr(), start as i64, len) };
+}
+
+/// A write to the backing file begins.
+pub(crate) fn write(object: &Object, backer: &Inode, start: u64, len: usize) {
+    // SAFETY: both are referenced.
+    unsafe { bindings::cf_trace_write(object.as_ptr(), backer.as_ptr(), start as i64, len) };
+}
+
+/// The backing file's size changes.
+pub(crate) fn trunc(object: &Object, backer: &Inode, from: u64, to: u64, why: Truncation) {
+    // SAFETY: both are referenced.
+    unsafe {
+        bindings::cf_trace_trunc(object.as_ptr(), backer.as_ptr(), from as i64, to as i64, why)
+    };
+}
+
+/// An inode was marked as in use, or could not be because it already was.
+pub(crate) fn mark(object: Option<&Object>, inode: &Inode, marked: bool) {
+    if marked {
+        // SAFETY: both are referenced.
+        unsafe { bindings::cf_trace_mark_active(ptr(object), inode.as_ptr()) };
+    } else {
+        // SAFETY: both are referenced.
+        unsafe { bindings::cf_trace_mark_failed(ptr(object), inode.as_ptr()) };
+    }
+}
+
+/// An inode's mark was taken away.
+pub(crate) fn unmark(object: Option<&Object>, inode: &Inode) {
+    // SAFETY: both are referenced.
+    unsafe { bindings::cf_trace_mark_inactive(ptr(object), inode.as_ptr()) };
+}
+
+/// The backing filesystem refused something.
+pub(crate) fn vfs_error(object: Option<&Object>, backer: Option<&Inode>, e: Errno, at: Failure) {
+    let Some(backer) = backer else { return };
+    // SAFETY: both are referenced.
+    unsafe { bindings::cf_trace_vfs_error(ptr(object), backer.as_ptr(), e.to_ret(), at) };
+}
+
+/// A transfer failed.
+pub(crate) fn io_error(object: Option<&Object>, backer: &Inode, e: Errno, at: Failure) {
+    // SAFETY: both are referenced.
+    unsafe { bindings::cf_trace_io_error(ptr(object), backer.as_ptr(), e.to_ret(), at) };
+}
+
+/// An OPEN is about to be delivered with its anonymous fd.
+pub(crate) fn ondemand_open(object: &Object, msg_id: u32, object_id: u32, fd: u32) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_ondemand_open(object.as_ptr(), msg_id, object_id, fd, 0) };
+}
+
+/// An OPEN was answered.
+pub(crate) fn ondemand_copen(object: &Object, msg_id: u32, size: i64) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_ondemand_copen(object.as_ptr(), msg_id, size as isize) };
+}
+
+/// A CLOSE is about to be enqueued; its number is not known yet.
+pub(crate) fn ondemand_close(object: &Object) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_ondemand_close(object.as_ptr(), 0, 0) };
+}
+
+/// A READ is about to be enqueued; its number is not known yet.
+pub(crate) fn ondemand_read(object: &Object, off: u64, len: u64) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_ondemand_read(object.as_ptr(), 0, 0, off as i64, len as usize) };
+}
+
+/// A READ was answered.
+pub(crate) fn ondemand_cread(object: &Object, msg_id: u32) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_ondemand_cread(object.as_ptr(), msg_id) };
+}
+
+/// The daemon writes to an anonymous fd.
+pub(crate) fn ondemand_fd_write(object: &Object, backer: &Inode, start: u64, len: usize) {
+    // SAFETY: both are referenced.
+    unsafe {
+        bindings::cf_trace_ondemand_fd_write(object.as_ptr(), backer.as_ptr(), start as i64, len)
+    };
+}
+
+/// An anonymous fd was closed for the last time.
+pub(crate) fn ondemand_fd_release(object: &Object, object_id: u32) {
+    // SAFETY: the object is referenced.
+    unsafe { bindings::cf_trace_ondemand_fd_release(object.as_ptr(), object_id as i32) };
+}
