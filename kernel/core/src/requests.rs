@@ -22,7 +22,7 @@
 //! delivered, and those that are said to handle all requests of one object.
 
 use super::slots::{join, next, prev, push_back, unlink, Anchor, Chain, Ends, Place, State, NIL};
-pub use super::slots::{Id, Kind, ObjectQueue, Op, Slot, Slots};
+pub use super::slots::{Id, Kind, ObjectQueue, Op, Slots};
 pub use super::table::{NotFound, SendError, Table, Taken, Ticket, View, LOW_WATER, MAX_SLOTS};
 
 impl<S: Slots> Table<S> {
