@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The command line of `images`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+
+use crate::Builder;
+use crate::cache;
+use crate::cache::Cache;
+use crate::erofs;
+use crate::guest;
+use crate::index::Index;
+use crate::index::SCHEMA;
+use crate::initramfs;
+use crate::kernel;
+use crate::kernel::Kernel;
+use crate::kernel::lockfile::KernelLock;
+use crate::module;
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::toolchain::Toolchain;
+
+/// Builds kernels, the Rust module and its C reference, the guest's initramfs and erofs test
+/// images into a content-addressed cache. What did not change is not built again.
+#[derive(Debug, Parser)]
+#[command(name = "images", version, max_term_width = 100)]
+struct Cli {
+    /// The checkout to build from [default: the one the working directory is in]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Where results are kept [default: $CACHEFILES_RS_CACHE, else the user's cache folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// How many seconds to wait for another process that builds the same thing
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 3600)]
+    lock_wait: u64,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build all that a test run needs and write the index that `vmtest --artifacts` reads
+    Build(BuildAll),
+    /// Kernels
+    #[command(subcommand)]
+    Kernel(KernelTask),
+    /// The Rust module
+    #[command(subcommand)]
+    Module(ModuleTask),
+    /// The guest's initramfs
+    #[command(subcommand)]
+    Initramfs(InitramfsTask),
+    /// The erofs test images
+    #[command(subcommand)]
+    Erofs(ErofsTask),
+}
+
+#[derive(Debug, Args)]
+struct BuildAll {
+    #[command(flatten)]
+    kernel: KernelChoice,
+    /// Also build the Rust module with this seeded bug, and an initramfs that holds it (repeatable)
+    #[arg(long = "mutant", value_name = "NAME")]
+    mutants: Vec<String>,
+    /// Which modules to build: with `c`, all but the Rust module
+    #[arg(long, value_enum, default_value_t = Modules::All)]
+    modules: Modules,
+    /// The index to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct KernelChoice {
+    /// The kernel: a lock's name in configs/kernels
+    kernel: String,
+    /// Build this source tree instead of the locked one, with the lock's configuration
+    #[arg(long, value_name = "DIR")]
+    kernel_src: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Modules {
+    /// The C reference and the Rust module.
+    All,
+    /// The C reference alone.
+    C,
+}
+
+#[derive(Debug, Subcommand)]
+enum KernelTask {
+    /// Build a kernel; prints the image's path
+    Build(KernelChoice),
+    /// Move a lock to the newest version that its suite has
+    Lock {
+        /// The lock's name in configs/kernels
+        kernel: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ModuleTask {
+    /// Build the module; prints its path
+    Build {
+        #[command(flatten)]
+        kernel: KernelChoice,
+        /// Seed this bug
+        #[arg(long, value_name = "NAME")]
+        mutant: Option<String>,
+    },
+    /// List the bugs that can be seeded
+    Mutants,
+}
+
+#[derive(Debug, Subcommand)]
+enum InitramfsTask {
+    /// Build the initramfs; prints its path
+    Build {
+        #[command(flatten)]
+        kernel: KernelChoice,
+        /// Take the Rust module with this seeded bug
+        #[arg(long, value_name = "NAME")]
+        mutant: Option<String>,
+        /// Which modules to take: with `c`, all but the Rust module
+        #[arg(long, value_enum, default_value_t = Modules::All)]
+        modules: Modules,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ErofsTask {
+    /// Build images; prints each one's name and path
+    Build {
+        /// Descriptions in configs/images [default: all]
+        names: Vec<String>,
+    },
+}
+
+/// Runs the program; errors go to stderr with everything that led to them.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("images: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let project = match &cli.root {
+        Some(root) => Project::at(root)?,
+        None => Project::find()?,
+    };
+    let root = cli.cache.map_or_else(Cache::default_root, Ok)?;
+    let cache = Cache::open(&root, Duration::from_secs(cli.lock_wait))?;
+    let builder = Builder {
+        project,
+        cache,
+        progress: Progress::new(),
+    };
+    let result = perform(&builder, cli.task);
+    builder.progress.finish();
+    for line in result? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// Does one task; returns what to print.
+fn perform(builder: &Builder, task: Task) -> Result<Vec<String>> {
+    match task {
+        Task::Build(what) => build_all(builder, &what).map(|()| Vec::new()),
+        Task::Kernel(KernelTask::Build(choice)) => {
+            let kernel = build_kernel(builder, &choice, &Toolchain::find()?)?;
+            Ok(vec![kernel.bzimage.display().to_string()])
+        }
+        Task::Kernel(KernelTask::Lock { kernel }) => {
+            let old = KernelLock::load(&builder.project, &kernel)?;
+            let new = kernel::relock::relock(builder, &old)?;
+            Ok(vec![format!(
+                "{kernel}: {} -> {}",
+                old.package_version, new.package_version
+            )])
+        }
+        Task::Module(ModuleTask::Build { kernel, mutant }) => {
+            let toolchain = Toolchain::find()?;
+            let kernel = build_kernel(builder, &kernel, &toolchain)?;
+            let path = module::build(builder, &kernel, &toolchain, mutant.as_deref())?;
+            Ok(vec![path.display().to_string()])
+        }
+        Task::Module(ModuleTask::Mutants) => Ok(module::mutants(builder)?.into_iter().collect()),
+        Task::Initramfs(InitramfsTask::Build {
+            kernel,
+            mutant,
+            modules,
+        }) => {
+            let toolchain = Toolchain::find()?;
+            let kernel = build_kernel(builder, &kernel, &toolchain)?;
+            let rust = match modules {
+                Modules::All => Some(module::build(
+                    builder,
+                    &kernel,
+                    &toolchain,
+                    mutant.as_deref(),
+                )?),
+                Modules::C => None,
+            };
+            let programs = guest::build(builder)?;
+            let path = initramfs::build(builder, &kernel, rust.as_deref(), &programs)?;
+            Ok(vec![path.display().to_string()])
+        }
+        Task::Erofs(ErofsTask::Build { names }) => {
+            let images = erofs::build(builder, &names)?;
+            let line = |(name, image): (&String, &crate::index::Image)| {
+                format!("{name} {}", image.blobs[0].path.display())
+            };
+            Ok(images.iter().map(line).collect())
+        }
+    }
+}
+
+fn build_kernel(builder: &Builder, choice: &KernelChoice, toolchain: &Toolchain) -> Result<Kernel> {
+    let lock = KernelLock::load(&builder.project, &choice.kernel)?;
+    match &choice.kernel_src {
+        None => kernel::build::build(builder, &lock, toolchain),
+        Some(source) => kernel::tree::build(builder, &lock, toolchain, source),
+    }
+}
+
+fn build_all(builder: &Builder, what: &BuildAll) -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    let kernel = build_kernel(builder, &what.kernel, &toolchain)?;
+    let mut modules = std::collections::BTreeMap::new();
+    if let Some(path) = kernel.module("cachefiles.ko") {
+        modules.insert("c".to_owned(), path.clone());
+    }
+    let rust = match what.modules {
+        Modules::All => Some(module::build(builder, &kernel, &toolchain, None)?),
+        Modules::C => None,
+    };
+    if let Some(path) = &rust {
+        modules.insert("rust".to_owned(), path.clone());
+    }
+    let programs = guest::build(builder)?;
+    let initramfs = initramfs::build(builder, &kernel, rust.as_deref(), &programs)?;
+    let mut mutants = std::collections::BTreeMap::new();
+    for name in &what.mutants {
+        let path = module::build(builder, &kernel, &toolchain, Some(name))?;
+        let path = initramfs::build(builder, &kernel, Some(&path), &programs)?;
+        mutants.insert(name.clone(), path);
+    }
+    let index = Index {
+        schema: SCHEMA,
+        kernel: kernel.name.clone(),
+        release: kernel.release.clone(),
+        profile: "release".to_owned(),
+        mutant: None,
+        bzimage: kernel.bzimage.clone(),
+        vmlinux: kernel.vmlinux.clone(),
+        initramfs,
+        modules,
+        mutants,
+        images: erofs::build(builder, &[])?,
+    };
+    let mut text = serde_json::to_vec_pretty(&index)?;
+    text.push(b'\n');
+    cache::write_whole(&what.out, &text).context("cannot write the artifact index")
+}

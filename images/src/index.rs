@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The artifact index: one JSON file that tells the runner where everything is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// The index's version; it changes when a reader of the old one would misread the new one.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that a test run needs. All paths are absolute.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The kernel lock's name: `6.12`.
+    pub kernel: String,
+    /// What the kernel calls itself: `6.12.117`.
+    pub release: String,
+    /// Which configuration it has: `release`.
+    pub profile: String,
+    /// The mutant that `initramfs` holds, if it is one.
+    pub mutant: Option<String>,
+    /// The image to boot.
+    pub bzimage: PathBuf,
+    /// The ELF file with the kernel's symbols.
+    pub vmlinux: PathBuf,
+    /// The initramfs that holds the modules as they are.
+    pub initramfs: PathBuf,
+    /// The modules under test, by kind: `c`, `rust`. What was not built is not there.
+    pub modules: BTreeMap<String, PathBuf>,
+    /// By mutant, the initramfs that holds it instead of the Rust module.
+    pub mutants: BTreeMap<String, PathBuf>,
+    /// The erofs images, by name.
+    pub images: BTreeMap<String, Image>,
+}
+
+/// One erofs image.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The files that a daemon serves: the metadata first, then its device, if it has one.
+    pub blobs: Vec<Blob>,
+    /// What is in the image: see [`crate::erofs::manifest`].
+    pub manifest: PathBuf,
+    /// The fsid of the extra device, for the mount option `device=`.
+    pub device: Option<String>,
+}
+
+/// A file that a daemon serves.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Blob {
+    /// The name it is asked for by.
+    pub fsid: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
