@@ -7,6 +7,7 @@ use crate::cache::Cache;
 use crate::name::Name;
 use crate::namei;
 use crate::ondemand;
+use crate::prelude::*;
 use crate::pure::command;
 use crate::pure::command::Command;
 use crate::pure::limits::Percents;
@@ -21,7 +22,6 @@ use crate::sys::waitq::EPOLLOUT;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
 use kernel::new_mutex;
-use crate::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
@@ -108,7 +108,9 @@ pub(crate) fn open() -> Result<Arc<Binding>> {
 
 /// The device is closed: the cache is dead, though it stays until the last anonymous fd is closed.
 pub(crate) fn release(binding: Arc<Binding>) {
-    binding.cache.die();
+    if !cfg!(cachefiles_mutant = "unbind-open-fds") {
+        binding.cache.die();
+    }
     drop(binding);
 }
 
@@ -171,12 +173,10 @@ fn refusal(e: command::CommandError) -> Errno {
 fn run(cache: &Arc<Cache>, config: &mut Config, command: Command<'_>) -> Result {
     match command {
         Command::Bind(args) => bind(cache, config, args),
-        Command::Limit(limit, percent) => {
-            config.percents.set(limit, percent).map_err(|_| {
-                pr_err!("Free space limits must be in range 0%<=stop<cull<run<100%\n");
-                EINVAL
-            })
-        }
+        Command::Limit(limit, percent) => config.percents.set(limit, percent).map_err(|_| {
+            pr_err!("Free space limits must be in range 0%<=stop<cull<run<100%\n");
+            EINVAL
+        }),
         Command::Copen { id, size } => {
             ondemand_only(cache)?;
             ondemand::copen(cache, id.map_err(refusal)?, size.map_err(refusal))

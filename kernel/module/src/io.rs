@@ -7,6 +7,7 @@ use crate::cache::Backing;
 use crate::cache::Cache;
 use crate::interface::PAGE;
 use crate::ondemand;
+use crate::prelude::*;
 use crate::space;
 use crate::sys::file::File;
 use crate::sys::fscache::CookieFlag;
@@ -28,7 +29,6 @@ use crate::sys::stats;
 use crate::sys::trace;
 use crate::sys::trace::word;
 use core::sync::atomic::Ordering;
-use crate::prelude::*;
 
 /// An operation begins: it gets the object's file as it is now.
 pub(crate) fn begin_operation(res: &Resources, want: Want) -> bool {
@@ -160,10 +160,20 @@ pub(crate) fn write_file(
     stats::count_write();
     let len = iter.count();
     let blocks = backing.block_size.blocks(len as u64);
-    object.cache().b_writing.fetch_add(blocks, Ordering::Relaxed);
+    object
+        .cache()
+        .b_writing
+        .fetch_add(blocks, Ordering::Relaxed);
     trace::write(object, file.inode(), start, len);
     let object = object.get(RefReason::Transfer);
-    done(kiocb::submit(object, file, start, iter, Write { blocks }, term))
+    done(kiocb::submit(
+        object,
+        file,
+        start,
+        iter,
+        Write { blocks },
+        term,
+    ))
 }
 
 /// Writes to the operation's file.
@@ -363,7 +373,11 @@ pub(crate) fn prepare_write_file(
     if space::check(cache, backing, space::Need::overwrite(rounded)).is_ok() {
         return Ok(result);
     }
-    if file.seek_hole(start).map_err(failed)?.map_or(true, |hole| hole >= end) {
+    if file
+        .seek_hole(start)
+        .map_err(failed)?
+        .map_or(true, |hole| hole >= end)
+    {
         return Ok(result);
     }
     // Partly there, and no room for the rest: what is there is given up.
@@ -424,7 +438,13 @@ pub(crate) fn query_occupancy(
     let (Some(object), Some(file)) = (res.object(), res.file()) else {
         return Err(ENOBUFS);
     };
-    let block = object.cache().bound().ok_or(ENOBUFS)?.backing.block_size.bytes();
+    let block = object
+        .cache()
+        .bound()
+        .ok_or(ENOBUFS)?
+        .backing
+        .block_size
+        .bytes();
     let unit = block.max(granularity as u64);
     let end = start.saturating_add(len as u64);
     let data = file.seek_data(start).map_err(|_| ENOBUFS)?.ok_or(ENODATA)?;

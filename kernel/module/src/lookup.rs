@@ -8,6 +8,7 @@ use crate::cache::Cache;
 use crate::interface::DIO_BLOCK;
 use crate::namei;
 use crate::ondemand;
+use crate::prelude::*;
 use crate::space;
 use crate::sys::dentry::Dentry;
 use crate::sys::file::File;
@@ -16,7 +17,6 @@ use crate::sys::object::Object;
 use crate::sys::trace;
 use crate::sys::trace::word;
 use crate::xattr;
-use crate::prelude::*;
 
 /// Gives `object` its backing file; true when it has one. Runs under the cache's credentials.
 pub(crate) fn look_up_object(cache: &Cache, bound: &Bound, object: &Object) -> bool {
@@ -84,7 +84,10 @@ pub(crate) fn create_tmpfile(cache: &Cache, bound: &Bound, object: &Object) -> R
     trace::tmpfile(object, file.inode());
     if !namei::mark(Some(object), file.inode()) {
         // Nobody else can know of a file that has just been made.
-        pr_err!("A new file is already in use (o={:08x})\n", object.debug_id());
+        pr_err!(
+            "A new file is already in use (o={:08x})\n",
+            object.debug_id()
+        );
     }
     match prepare_tmpfile(object, &file) {
         Ok(()) => Ok(file),

@@ -9,6 +9,7 @@
 use crate::cache::Backing;
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::prelude::*;
 use crate::space;
 use crate::sys::dentry::Dentry;
 use crate::sys::dirlock::DirLock;
@@ -20,7 +21,6 @@ use crate::sys::time;
 use crate::sys::trace;
 use crate::sys::trace::word;
 use core::sync::atomic::Ordering;
-use crate::prelude::*;
 use kernel::str::CStr;
 
 /// Permission bits of a directory of the cache.
@@ -330,7 +330,10 @@ fn look_up_for_cull(cache: &Cache, parent: &DirLock<'_>, name: &CStr) -> Result<
         }
         Err(ENOMEM) => Err(ENOMEM),
         Err(e) => {
-            pr_err!("Cannot look up what is to be culled: error {}\n", e.to_ret());
+            pr_err!(
+                "Cannot look up what is to be culled: error {}\n",
+                e.to_ret()
+            );
             Err(EIO)
         }
     }

@@ -14,6 +14,7 @@
 use crate::cache::Cache;
 use crate::daemon::Binding;
 use crate::ondemand_fd::OndemandFd;
+use crate::prelude::*;
 use crate::pure::requests::Id;
 use crate::pure::requests::Kind;
 use crate::pure::requests::ObjectQueue;
@@ -35,7 +36,6 @@ use crate::sys::object::RefReason;
 use crate::sys::trace;
 use crate::sys::user::UserOut;
 use crate::sys::waitq::EPOLLIN;
-use crate::prelude::*;
 use kernel::sync::Arc;
 
 /// How often a sender makes room for its request before it gives up.
@@ -124,14 +124,14 @@ fn enqueue(
     };
     for _ in 0..TRIES {
         cache.ondemand.make_room()?;
-        let sent = cache.ondemand.with(|table| {
-            match may_send(table, queue, op) {
+        let sent = cache
+            .ondemand
+            .with(|table| match may_send(table, queue, op) {
                 Ok(()) => table
                     .enqueue(op, queue, pending)
                     .map_err(|(e, pending)| (Some(e), EIO, pending)),
                 Err(e) => Err((None, e, pending)),
-            }
-        });
+            });
         match sent {
             Ok(id) => return Ok(id),
             // Others were faster; there is room for more.
@@ -165,7 +165,9 @@ pub(crate) fn init_object(object: &Object) -> Result {
 /// Tells the daemon that an object goes, and cancels what it was asked about it. Waits until the
 /// daemon knows.
 pub(crate) fn clean_object(object: &Object) {
-    let Some(anchor) = object.anchor() else { return };
+    let Some(anchor) = object.anchor() else {
+        return;
+    };
     let queue = anchor.queue();
     let requests = &object.cache().ondemand;
     let open = requests.with(|t| t.object(queue).map(|s| s.phase)) == Some(Phase::Open);
@@ -293,7 +295,9 @@ pub(crate) fn daemon_read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Resu
         Op::Read { off, len } => deliver_read(&delivery, off, len, out),
     };
     if result.is_err() {
-        cache.ondemand.with(|table| table.hand_back(delivery.ticket));
+        cache
+            .ondemand
+            .with(|table| table.hand_back(delivery.ticket));
         cache.pollq().wake(EPOLLIN);
     }
     result
@@ -372,7 +376,9 @@ pub(crate) fn copen(cache: &Cache, msg_id: u32, size: Result<i64>) -> Result {
         if answer.is_ok() && object_id == 0 {
             return Err(EINVAL);
         }
-        let taken = table.complete(msg_id, Kind::Open, None).map_err(|_| EINVAL)?;
+        let taken = table
+            .complete(msg_id, Kind::Open, None)
+            .map_err(|_| EINVAL)?;
         if let Ok(size) = answer {
             set_size(&taken.payload.object, size);
         }

@@ -6,6 +6,7 @@
 use crate::daemon::Binding;
 use crate::io;
 use crate::ondemand;
+use crate::prelude::*;
 use crate::pure::requests::ObjectQueue;
 use crate::pure::wire;
 use crate::sys::netfs::IovIter;
@@ -13,7 +14,6 @@ use crate::sys::object::ObjRef;
 use crate::sys::object::Object;
 use crate::sys::object::RefReason;
 use crate::sys::trace;
-use crate::prelude::*;
 use kernel::sync::Arc;
 
 /// What an anonymous fd holds. Its end closes the object for the daemon; the binding goes last, as

@@ -6,6 +6,7 @@
 //! The lock is a leaf. Whatever leaves the table is answered and dropped after unlocking: it may
 //! hold the last reference to an object, whose end sleeps.
 
+use crate::prelude::*;
 use crate::pure::requests::Kind;
 use crate::pure::requests::ObjectQueue;
 use crate::pure::requests::Table;
@@ -17,7 +18,6 @@ use crate::sys::complete::Completion;
 use crate::sys::ids::IdSpace;
 use crate::sys::object::ObjRef;
 use kernel::new_spinlock;
-use crate::prelude::*;
 use kernel::sync::Arc;
 use kernel::sync::SpinLock;
 

@@ -4,10 +4,10 @@
 //! behaviour follows `cachefiles_has_space` in fs/cachefiles/cache.c of Linux 6.12, but for one
 //! thing: blocks are counted from bytes by the filesystem's block size, where C counts pages.
 
-use crate::prelude::*;
 use crate::cache::Backing;
 use crate::cache::Cache;
 use crate::interface::PAGE;
+use crate::prelude::*;
 use crate::pure::limits::Free;
 use crate::sys::stats;
 use crate::sys::trace;

@@ -8,13 +8,13 @@ use crate::cache::Cache;
 use crate::name;
 use crate::namei;
 use crate::namei::Directory;
+use crate::prelude::*;
 use crate::sys::dentry::Dentry;
 use crate::sys::fscache::VolumeCookie;
 use crate::sys::fscache::VolumeCookieWeak;
 use crate::sys::time;
 use crate::sys::trace::word;
 use crate::xattr;
-use crate::prelude::*;
 use kernel::sync::Arc;
 
 /// How many directories the objects of a volume are spread over.

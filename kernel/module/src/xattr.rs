@@ -6,6 +6,7 @@
 
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::prelude::*;
 use crate::pure::xattr as record;
 use crate::pure::xattr::Content;
 use crate::pure::xattr::ObjectMismatch;
@@ -17,7 +18,6 @@ use crate::sys::fscache::VolumeCookie;
 use crate::sys::object::Object;
 use crate::sys::trace;
 use crate::sys::trace::word;
-use crate::prelude::*;
 use kernel::str::CStr;
 
 fn attribute() -> &'static CStr {

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What bindgen made of `shim/bindings.h`, see `Kbuild`.
 
-#![allow(
-    warnings,
-    unsafe_op_in_unsafe_fn,
-    clippy::all
-)]
+#![allow(warnings, unsafe_op_in_unsafe_fn, clippy::all)]
 
 // Excluded from the generated file, as in the kernel's own bindings, which map them to the
 // pointer-sized integers of Rust.

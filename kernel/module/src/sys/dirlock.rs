@@ -53,9 +53,8 @@ impl DirLock<'_> {
     /// The security module's or the filesystem's.
     pub(crate) fn mkdir(&self, mnt: &Mount, child: Dentry, mode: u16) -> Result<Dentry> {
         // SAFETY: the parent is locked; the reference to `child` is consumed by the call.
-        let raw = unsafe {
-            bindings::cf_mkdir(mnt.as_ptr(), self.dir.as_ptr(), child.into_ptr(), mode)
-        };
+        let raw =
+            unsafe { bindings::cf_mkdir(mnt.as_ptr(), self.dir.as_ptr(), child.into_ptr(), mode) };
         let ptr = check_ptr(raw)?;
         // SAFETY: on success one reference comes back.
         Ok(unsafe { Dentry::from_owned(ptr) })

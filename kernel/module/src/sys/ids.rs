@@ -40,8 +40,7 @@ impl IdSpace {
     pub(crate) fn take(&self) -> Result<u32> {
         let mut id = 0;
         // SAFETY: initialised; the results outlive the call, and `next` is protected as said.
-        let ret =
-            unsafe { bindings::cf_xa_alloc_cyclic(self.ids.get(), &mut id, self.next.get()) };
+        let ret = unsafe { bindings::cf_xa_alloc_cyclic(self.ids.get(), &mut id, self.next.get()) };
         check(ret)?;
         Ok(id)
     }

@@ -132,8 +132,7 @@ impl Mount {
     /// The filesystem's.
     pub(crate) fn open_tmpfile(&self, dir: &Dentry, cred: &Cred) -> Result<File> {
         // SAFETY: all three are referenced for the call; a new reference comes back.
-        let raw =
-            unsafe { bindings::cf_tmpfile_open(self.as_ptr(), dir.as_ptr(), cred.as_ptr()) };
+        let raw = unsafe { bindings::cf_tmpfile_open(self.as_ptr(), dir.as_ptr(), cred.as_ptr()) };
         let ptr = check_ptr(raw)?;
         // SAFETY: as just said.
         Ok(unsafe { File::from_owned(ptr) })
@@ -145,8 +144,7 @@ impl Mount {
     /// The filesystem's.
     pub(crate) fn open_file(&self, dentry: &Dentry, cred: &Cred) -> Result<File> {
         // SAFETY: as in `open_tmpfile`.
-        let raw =
-            unsafe { bindings::cf_file_open(self.as_ptr(), dentry.as_ptr(), cred.as_ptr()) };
+        let raw = unsafe { bindings::cf_file_open(self.as_ptr(), dentry.as_ptr(), cred.as_ptr()) };
         let ptr = check_ptr(raw)?;
         // SAFETY: as in `open_tmpfile`.
         Ok(unsafe { File::from_owned(ptr) })

@@ -60,9 +60,7 @@ pub(crate) struct Resources(Opaque<bindings::netfs_cache_resources>);
 impl Resources {
     /// # Safety
     /// `ptr` are the resources of an operation that lasts for `'a`.
-    pub(super) unsafe fn from_ptr<'a>(
-        ptr: *mut bindings::netfs_cache_resources,
-    ) -> &'a Resources {
+    pub(super) unsafe fn from_ptr<'a>(ptr: *mut bindings::netfs_cache_resources) -> &'a Resources {
         // SAFETY: the caller's promise; the type is transparent over the C struct.
         unsafe { &*ptr.cast() }
     }

@@ -236,7 +236,13 @@ pub(crate) fn write(object: &Object, backer: &Inode, start: u64, len: usize) {
 pub(crate) fn trunc(object: &Object, backer: &Inode, from: u64, to: u64, why: Truncation) {
     // SAFETY: both are referenced.
     unsafe {
-        bindings::cf_trace_trunc(object.as_ptr(), backer.as_ptr(), from as i64, to as i64, why)
+        bindings::cf_trace_trunc(
+            object.as_ptr(),
+            backer.as_ptr(),
+            from as i64,
+            to as i64,
+            why,
+        )
     };
 }
 

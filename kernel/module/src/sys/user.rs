@@ -40,8 +40,7 @@ impl UserOut<'_> {
             return Err(EMSGSIZE);
         }
         // SAFETY: reads `data`; what it writes to is checked by the callee.
-        let left =
-            unsafe { bindings::cf_copy_to_user(self.ptr, data.as_ptr().cast(), data.len()) };
+        let left = unsafe { bindings::cf_copy_to_user(self.ptr, data.as_ptr().cast(), data.len()) };
         if left == 0 {
             Ok(())
         } else {
