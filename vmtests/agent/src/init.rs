@@ -39,6 +39,9 @@ const COPY_EVERY: Duration = Duration::from_millis(200);
 /// How much longer than its limit a step may take to end, before it is called stuck.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Open files for each process.
+const FILES: u64 = 65_536;
+
 type Running = Arc<Mutex<HashMap<u64, Arc<Cancel>>>>;
 
 /// Runs until the power is off.
@@ -54,6 +57,13 @@ pub fn main() -> ! {
 
 fn run() -> Result<()> {
     setup::base_mounts().context("cannot mount the basic filesystems")?;
+    // Children inherit it: a daemon holds two descriptors for each of thousands of objects.
+    let limit = rustix::process::Rlimit {
+        current: Some(FILES),
+        maximum: Some(FILES),
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)
+        .context("cannot raise the limit of open files")?;
     let children = Arc::new(Children::default());
     let reaper = Arc::clone(&children);
     std::thread::Builder::new()
