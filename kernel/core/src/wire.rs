@@ -7,8 +7,6 @@
 //!
 //! Layout source: `include/uapi/linux/cachefiles.h` of Linux 6.12.
 
-use core::fmt;
-
 /// The longest message there can be, in bytes: a daemon that reads with a buffer of this size
 /// never gets `EMSGSIZE`.
 pub const MSG_MAX: usize = 1024;
@@ -130,28 +128,6 @@ pub enum WireError {
     /// The buffer to encode into is shorter than the message.
     BufferTooSmall,
 }
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WireError::Truncated => f.write_str("the message is cut off"),
-            WireError::LengthMismatch { header, actual } => write!(
-                f,
-                "the header says {header} bytes but there are {actual}: one read(2) is one message"
-            ),
-            WireError::UnknownOpcode(opcode) => write!(
-                f,
-                "unknown opcode {opcode}: this kernel is newer than this program"
-            ),
-            WireError::BadBody => f.write_str("the body's length does not fit its opcode"),
-            WireError::VolumeKeyNotTerminated => f.write_str("the volume key does not end in NUL"),
-            WireError::TooLong => write!(f, "the message is longer than {MSG_MAX} bytes"),
-            WireError::BufferTooSmall => f.write_str("the buffer is shorter than the message"),
-        }
-    }
-}
-
-impl core::error::Error for WireError {}
 
 /// Takes one 32-bit word off the front.
 fn take_u32(data: &[u8]) -> Result<(u32, &[u8]), WireError> {
