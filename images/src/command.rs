@@ -113,6 +113,7 @@ impl Run<'_> {
         })?;
         let start = Instant::now();
         let mut seen = begin;
+        let mut last = String::new();
         loop {
             if let Some(status) = child.try_wait()? {
                 return self.verdict(status);
@@ -129,12 +130,9 @@ impl Run<'_> {
             let size = fs::metadata(self.log).map_or(seen, |meta| meta.len());
             if size != seen {
                 seen = size;
-                if let Some(line) = last_lines(self.log, 1).first() {
-                    self.progress.detail(line);
-                }
-            } else {
-                self.progress.detail("");
+                last = last_lines(self.log, 1).pop().unwrap_or_default();
             }
+            self.progress.detail(&last);
             // Short programs are common and must not cost a long sleep each.
             let pause = if start.elapsed() < Duration::from_millis(200) {
                 5

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Held until dropped.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
 }
 
 /// Why a lock was not taken.
@@ -106,7 +106,15 @@ impl FileLock {
         // Who holds it is a help for waiters only: failing to write it must not fail the build.
         let _ = file.set_len(0);
         let _ = writeln!(file, "process {}", std::process::id());
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing would do, unless some thread is just starting a program: until that program's
+        // exec, it has a copy of the file and with it the lock. An error leaves it to closing.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

@@ -43,22 +43,7 @@ pub struct Programs {
 /// When cargo fails.
 pub fn build(builder: &Builder) -> Result<Programs> {
     let root = builder.project.root();
-    let mut key = Key::new("guest", RECIPE);
-    key.add("rustc", &version("rustc", root)?);
-    for file in ["Cargo.toml", "Cargo.lock"] {
-        let text = std::fs::read(root.join(file))
-            .with_context(|| format!("cannot read {file} of the checkout"))?;
-        key.add_bytes(file, &text);
-    }
-    for folder in source_folders(root)? {
-        let name = folder
-            .strip_prefix(root)
-            .unwrap_or(&folder)
-            .to_string_lossy()
-            .into_owned();
-        key.add_folder(&name, &folder)?;
-    }
-    let key = key.finish();
+    let key = source_key(root)?;
     let what = "the guest's programs";
     let folder = builder
         .cache
@@ -101,6 +86,26 @@ pub fn build(builder: &Builder) -> Result<Programs> {
         agent: folder.join(PACKAGES[0]),
         daemon: folder.join(PACKAGES[1]),
     })
+}
+
+/// Names the programs by all that goes into them.
+fn source_key(root: &Path) -> Result<String> {
+    let mut key = Key::new("guest", RECIPE);
+    key.add("rustc", &version("rustc", root)?);
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        let text = std::fs::read(root.join(file))
+            .with_context(|| format!("cannot read {file} of the checkout"))?;
+        key.add_bytes(file, &text);
+    }
+    for folder in source_folders(root)? {
+        let name = folder
+            .strip_prefix(root)
+            .unwrap_or(&folder)
+            .to_string_lossy()
+            .into_owned();
+        key.add_folder(&name, &folder)?;
+    }
+    Ok(key.finish())
 }
 
 /// Static, and with no trace of the folders it was built in.

@@ -50,14 +50,17 @@ pub fn build(
             );
         }
     }
-    let mut key = Key::new("module", RECIPE);
-    key.add("kernel", &kernel.key);
-    key.add("mutant", mutant.unwrap_or(""));
-    toolchain.add_to(&mut key);
-    for folder in SOURCES {
-        key.add_folder(folder, &builder.project.path(folder))?;
-    }
-    let key = key.finish();
+    let key_of = |root: &Path| -> Result<String> {
+        let mut key = Key::new("module", RECIPE);
+        key.add("kernel", &kernel.key);
+        key.add("mutant", mutant.unwrap_or(""));
+        toolchain.add_to(&mut key);
+        for folder in SOURCES {
+            key.add_folder(folder, &root.join(folder))?;
+        }
+        Ok(key.finish())
+    };
+    let key = key_of(builder.project.root())?;
     let what = match mutant {
         None => format!("the Rust module for Linux {}", kernel.release),
         Some(mutant) => format!(
