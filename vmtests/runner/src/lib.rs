@@ -1,2 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Boots kernels under QEMU and runs YAML scenarios in them.
+//! `vmtest`: boots kernels under QEMU and runs scenarios in them.
+//!
+//! The way of a run: [`scenario`] reads what to do, [`matrix`] says on which modules, [`schedule`]
+//! spreads the runs over threads, and [`run`] carries one out: it makes disks ([`disk`]) and
+//! folders ([`store`]), starts a machine ([`vm`]: [`qemu`]'s command line, [`share`]s, [`qmp`], the
+//! [`console`] with its [`splat`]s), sends the steps to the agent, takes the [`evidence`], and gives
+//! a result to [`results`]. Nothing outlives a run: see [`exec`].
+#![forbid(unsafe_code)]
+
+pub mod accel;
+pub mod agentlog;
+pub mod artifacts;
+pub mod cli;
+pub mod console;
+pub mod disk;
+pub mod evidence;
+pub mod exec;
+pub mod interrupt;
+pub mod matrix;
+pub mod mutants;
+pub mod progress;
+pub mod qemu;
+pub mod qmp;
+pub mod results;
+pub mod run;
+pub mod scenario;
+pub mod schedule;
+pub mod share;
+pub mod splat;
+pub mod store;
+pub mod vm;

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Disks: sparse files with a fresh filesystem, the same bytes every time.
+
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use anyhow::Context;
+use anyhow::anyhow;
+use anyhow::ensure;
+
+use crate::exec;
+use crate::scenario::DiskFs;
+use crate::scenario::DiskNeed;
+
+/// Identity of every test filesystem, and seed of its directory hashes.
+const FIXED_UUID: &str = "6d2f7c1e-0b3a-4c58-9a5d-51f0c0ffee01";
+
+/// A disk for QEMU.
+#[derive(Debug, Clone)]
+pub struct DiskFile {
+    /// Serial number.
+    pub name: String,
+    /// The raw image.
+    pub file: PathBuf,
+}
+
+/// Makes the disk `need` in `dir`.
+pub fn make(need: &DiskNeed, dir: &Path) -> anyhow::Result<DiskFile> {
+    let file = dir.join(format!("{}.img", need.name));
+    let size = need.size.get().map_err(|error| anyhow!(error))?.0;
+    File::create(&file)
+        .and_then(|disk| disk.set_len(size))
+        .with_context(|| format!("cannot make the disk {} of {size} bytes", file.display()))?;
+    match need.fs {
+        DiskFs::Ext4 => mkfs_ext4(&file, &need.mkfs)?,
+        DiskFs::None => {}
+    }
+    Ok(DiskFile {
+        name: need.name.clone(),
+        file,
+    })
+}
+
+fn mkfs_ext4(file: &Path, further: &[String]) -> anyhow::Result<()> {
+    let program = exec::find_program("mkfs.ext4")
+        .context("mkfs.ext4 is not installed: install the package e2fsprogs")?;
+    let output = Command::new(program)
+        .args(["-q", "-F", "-U", FIXED_UUID, "-E"])
+        // Nothing is left for the guest's kernel to do in the background.
+        .arg(format!(
+            "hash_seed={FIXED_UUID},lazy_itable_init=0,lazy_journal_init=0,nodiscard"
+        ))
+        .args(further)
+        .arg(file)
+        .env("E2FSPROGS_FAKE_TIME", "1700000000")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run mkfs.ext4")?;
+    ensure!(
+        output.status.success(),
+        "mkfs.ext4 {} {}: {}: {}",
+        further.join(" "),
+        file.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(size: &str, mkfs: &[&str]) -> DiskNeed {
+        let text = format!("name: cache\nsize: {size}\nmkfs: {mkfs:?}\n");
+        serde_yaml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn two_disks_of_one_description_are_the_same_bytes() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let need = need("16MiB", &[]);
+        let first = make(&need, a.path()).unwrap();
+        let second = make(&need, b.path()).unwrap();
+        let first = std::fs::read(first.file).unwrap();
+        assert_eq!(first.len(), 16 << 20);
+        assert!(first == std::fs::read(second.file).unwrap());
+    }
+
+    #[test]
+    fn an_option_that_mkfs_refuses_is_shown_with_its_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = make(&need("16MiB", &["-O", "no-such-feature"]), dir.path()).unwrap_err();
+        assert!(error.to_string().contains("no-such-feature"), "{error}");
+    }
+}

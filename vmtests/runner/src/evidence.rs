@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Proof that a run reached its subject, and the files that it leaves.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use vmtest_protocol::message::BlockedTask;
+use vmtest_protocol::message::Collected;
+
+use crate::matrix::Module;
+use crate::results::RunResult;
+use crate::scenario::RequiredRequests;
+
+/// Folder of the daemon's blobs in a run's folder, while it runs.
+pub const BLOBS: &str = ".blobs";
+/// Folder of the images' manifests in a run's folder, while it runs.
+pub const FIXTURES: &str = ".fixtures";
+/// The artifact share in a run's folder, while it runs.
+const GUEST: &str = "guest";
+
+/// Blocked tasks that a reason shows.
+const SHOWN_TASKS: usize = 4;
+
+/// Enters what the agent saw into the result.
+pub fn record(result: &mut RunResult, collected: &Collected) {
+    result.modules = collected.modules.clone();
+    result.requests = collected.requests;
+    if !collected.leftovers.is_empty() {
+        let left = collected.leftovers.join(", ");
+        result.notes.push(format!("still there at the end: {left}"));
+    }
+}
+
+/// Why the run says nothing about its subject, if it does not.
+pub fn missing(
+    module: Module,
+    collected: &Collected,
+    required: RequiredRequests,
+) -> Option<String> {
+    let loaded = |name: &str| collected.modules.iter().any(|module| module == name);
+    if !loaded(module.sys_name()) || loaded(module.other().sys_name()) {
+        return Some(format!(
+            "the subject was not reached: the module `{}` alone should be loaded, /sys/module has: {}",
+            module.sys_name(),
+            collected.modules.join(", ")
+        ));
+    }
+    let seen = collected.requests;
+    let few: Vec<String> = [
+        ("OPEN", seen.open, required.open),
+        ("READ", seen.read, required.read),
+        ("CLOSE", seen.close, required.close),
+    ]
+    .into_iter()
+    .filter(|(_, seen, required)| seen < required)
+    .map(|(name, seen, required)| {
+        format!("{seen} {name} requests, at least {required} are required")
+    })
+    .collect();
+    (!few.is_empty()).then(|| format!("the subject was not reached: {}", few.join("; ")))
+}
+
+/// The first of a step's blocked tasks, for a reason.
+pub fn blocked_text(blocked: &[BlockedTask]) -> String {
+    let mut text = String::new();
+    for task in blocked.iter().take(SHOWN_TASKS) {
+        text += &format!(
+            "\n  task {} ({}) in state {} waits in {}",
+            task.tid, task.comm, task.state, task.wchan
+        );
+        for line in task.stack.lines() {
+            text += &format!("\n    {line}");
+        }
+    }
+    if blocked.len() > SHOWN_TASKS {
+        text += &format!("\n  and {} tasks more", blocked.len() - SHOWN_TASKS);
+    }
+    text
+}
+
+/// Brings a run's folder into its final form: what the guest wrote moves up, event logs are joined
+/// into `events.jsonl`, and what was only there for the guest goes.
+pub fn arrange(dir: &Path, keep_disks: bool) -> anyhow::Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for name in [BLOBS, FIXTURES] {
+        let folder = dir.join(name);
+        if folder.is_dir() {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+    }
+    let guest = dir.join(GUEST);
+    for file in files_in(&guest) {
+        let Some(name) = file.file_name() else {
+            continue;
+        };
+        let to = dir.join(name);
+        if !to.exists() {
+            fs::rename(&file, &to).with_context(|| format!("cannot move {} up", file.display()))?;
+        }
+    }
+    // Stays when something is left in it.
+    let _ = fs::remove_dir(&guest);
+    join_events(dir)?;
+    if !keep_disks {
+        for file in files_in(dir) {
+            if file.extension().is_some_and(|extension| extension == "img") {
+                fs::remove_file(&file)
+                    .with_context(|| format!("cannot remove {}", file.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn files_in(dir: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    files
+}
+
+/// All lines of `*.events.jsonl`, in the order of their times.
+fn join_events(dir: &Path) -> anyhow::Result<()> {
+    let mut lines: Vec<(u64, String)> = Vec::new();
+    for file in files_in(dir) {
+        if !file.to_string_lossy().ends_with(".events.jsonl") {
+            continue;
+        }
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        for line in text.lines() {
+            // The last line of a daemon that was killed may be incomplete.
+            let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else {
+                continue;
+            };
+            lines.push((value["t_ns"].as_u64().unwrap_or(0), line.to_owned()));
+        }
+    }
+    lines.sort_by_key(|(time, _)| *time);
+    let mut text = String::new();
+    for (_, line) in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let file = dir.join("events.jsonl");
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmtest_protocol::message::Requests;
+
+    fn collected(modules: &[&str], open: u64) -> Collected {
+        Collected {
+            modules: modules.iter().map(|name| (*name).to_owned()).collect(),
+            requests: Requests {
+                open,
+                read: 1,
+                close: 1,
+            },
+            ..Collected::default()
+        }
+    }
+
+    const ONE: RequiredRequests = RequiredRequests {
+        open: 1,
+        read: 1,
+        close: 1,
+    };
+
+    #[test]
+    fn a_run_on_the_wrong_module_or_with_too_few_requests_proves_nothing() {
+        let missing =
+            |modules: &[&str], open| missing(Module::Rust, &collected(modules, open), ONE);
+        assert_eq!(missing(&["cachefiles_rs", "erofs"], 1), None);
+        assert!(missing(&["cachefiles", "erofs"], 1).is_some());
+        assert!(missing(&["cachefiles", "cachefiles_rs"], 1).is_some());
+        assert!(missing(&["cachefiles_rs"], 0).unwrap().contains("0 OPEN"));
+    }
+
+    #[test]
+    fn a_runs_folder_ends_with_the_guests_files_joined_events_and_no_disks() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("guest")).unwrap();
+        fs::create_dir_all(at(BLOBS)).unwrap();
+        fs::write(at(BLOBS).join("small"), "x").unwrap();
+        fs::write(at("cache.img"), "x").unwrap();
+        fs::write(at("guest/a-1.events.jsonl"), "{\"t_ns\":2}\n{\"t_n").unwrap();
+        fs::write(at("guest/b-2.events.jsonl"), "{\"t_ns\":1}\n").unwrap();
+        arrange(dir.path(), false).unwrap();
+        let events = fs::read_to_string(at("events.jsonl")).unwrap();
+        assert_eq!(events, "{\"t_ns\":1}\n{\"t_ns\":2}\n");
+        assert!(at("a-1.events.jsonl").exists());
+        for gone in ["guest", BLOBS, "cache.img"] {
+            assert!(!at(gone).exists(), "{gone}");
+        }
+    }
+}

@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One run: prepare, boot, carry out the steps, collect the evidence, judge.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::anyhow;
+use vmtest_protocol::FromAgent;
+use vmtest_protocol::PROTOCOL_VERSION;
+use vmtest_protocol::Step;
+use vmtest_protocol::ToAgent;
+use vmtest_protocol::message;
+use vmtest_protocol::message::Collected;
+use vmtest_protocol::message::Setup;
+
+use crate::accel::Accel;
+use crate::artifacts::Index;
+use crate::disk;
+use crate::disk::DiskFile;
+use crate::evidence;
+use crate::interrupt::Interrupt;
+use crate::matrix::Planned;
+use crate::qemu::Machine;
+use crate::results::Outcome;
+use crate::results::RunResult;
+use crate::results::StepResult;
+use crate::scenario;
+use crate::scenario::DiskFs;
+use crate::share::ShareSpec;
+use crate::splat::Splat;
+use crate::splat::Splats;
+use crate::store;
+use crate::vm::Surroundings;
+use crate::vm::Traces;
+use crate::vm::Trouble;
+use crate::vm::Vm;
+
+/// Longest wait for the guest's modules and mounts.
+const SETUP_LIMIT: Duration = Duration::from_secs(30);
+/// A step's answer may come so much later than its own limit: the guest needs time to look at what
+/// hangs, and to say so.
+const STEP_GRACE: Duration = Duration::from_secs(10);
+/// Longest wait for the evidence of a run that passed.
+const COLLECT_LIMIT: Duration = Duration::from_secs(30);
+/// The same for one that did not: its guest may be beyond answering.
+const COLLECT_LIMIT_BAD: Duration = Duration::from_secs(5);
+/// Longest wait for a guest to power off.
+const POWER_OFF_LIMIT: Duration = Duration::from_secs(20);
+/// The same after a failure, which is known already.
+const POWER_OFF_LIMIT_BAD: Duration = Duration::from_secs(3);
+
+/// What all runs of an invocation have in common.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// This program's file.
+    pub own: PathBuf,
+    /// QEMU.
+    pub qemu: PathBuf,
+    /// How guest instructions are executed.
+    pub accel: Accel,
+    /// The results' folder.
+    pub out: PathBuf,
+    /// What was built.
+    pub index: Index,
+    /// What counts as a splat.
+    pub splats: Splats,
+    /// Time from QEMU's start to the agent's first message.
+    pub boot_limit: Duration,
+    /// Every limit is multiplied by this: for slow machines.
+    pub scale: f64,
+    /// Whether disks are kept when a run has ended.
+    pub keep_disks: bool,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+impl Common {
+    fn scaled(&self, limit: Duration) -> Duration {
+        limit.mul_f64(self.scale)
+    }
+}
+
+/// How a run ended, before it is made a [`RunResult`].
+#[derive(Debug)]
+pub struct Verdict {
+    /// Outcome.
+    pub outcome: Outcome,
+    /// Why; empty when passed.
+    pub reason: String,
+}
+
+impl Verdict {
+    fn new(outcome: Outcome, reason: impl Into<String>) -> Self {
+        Verdict {
+            outcome,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Carries a run out, whatever happens; `stage` is told what is under way. The calling thread must
+/// live until this returns.
+pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
+    let began = Instant::now();
+    let artifacts = Path::new("runs").join(&planned.folder);
+    let mut result = RunResult {
+        scenario: planned.scenario.name.clone(),
+        kernel: common.index.kernel.clone(),
+        module: planned.module.word().to_owned(),
+        profile: common.index.profile.clone(),
+        outcome: Outcome::Error,
+        seconds: 0.0,
+        reason: String::new(),
+        artifacts: artifacts.clone(),
+        release: common.index.release.clone(),
+        seconds_to_first_step: None,
+        modules: Vec::new(),
+        requests: message::Requests::default(),
+        measurements: Vec::new(),
+        steps: Vec::new(),
+        notes: Vec::new(),
+    };
+    let verdict = match &planned.skip {
+        Some(why) => Verdict::new(Outcome::Skipped, why.clone()),
+        None => {
+            let dir = common.out.join(&artifacts);
+            let mut run = Run {
+                common,
+                planned,
+                dir,
+                stage,
+                result: &mut result,
+            };
+            let verdict = run.whole();
+            run.tidy();
+            verdict
+        }
+    };
+    result.outcome = verdict.outcome;
+    result.reason = verdict.reason;
+    result.seconds = began.elapsed().as_secs_f64();
+    result
+}
+
+struct Run<'a> {
+    common: &'a Common,
+    planned: &'a Planned<'a>,
+    dir: PathBuf,
+    stage: &'a dyn Fn(&str),
+    result: &'a mut RunResult,
+}
+
+impl Run<'_> {
+    fn whole(&mut self) -> Verdict {
+        (self.stage)("preparing");
+        let prepared = match self.prepare() {
+            Ok(prepared) => prepared,
+            Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
+        };
+        (self.stage)("booting");
+        let started = Instant::now();
+        let mut vm = match self.start(&prepared) {
+            Ok(vm) => vm,
+            Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
+        };
+        let verdict = self.booted(&mut vm, started);
+        self.result.notes.extend(
+            vm.allowed_splats()
+                .iter()
+                .map(|reason| format!("allowed splat: {reason}")),
+        );
+        verdict
+    }
+
+    /// Everything on the host that the machine needs.
+    fn prepare(&self) -> anyhow::Result<Prepared> {
+        // What an earlier run left under the same name would be taken for this one's.
+        if self.dir.exists() {
+            fs::remove_dir_all(&self.dir)
+                .with_context(|| format!("cannot clear {}", self.dir.display()))?;
+        }
+        let folder = |name: &str| -> anyhow::Result<PathBuf> {
+            let path = self.dir.join(name);
+            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+            // The helpers and QEMU do not run in the runner's folder for ever: be absolute.
+            path.canonicalize()
+                .with_context(|| format!("cannot resolve {}", path.display()))
+        };
+        let guest = folder("guest")?;
+        let blobs = folder(evidence::BLOBS)?;
+        let fixtures = folder(evidence::FIXTURES)?;
+        let images = scenario::images_named(self.planned.scenario, &self.common.index);
+        store::fill(&blobs, &fixtures, &self.common.index, &images)?;
+        let mut disks = Vec::new();
+        for need in &self.planned.scenario.needs.disks {
+            disks.push(disk::make(need, &self.dir.canonicalize()?)?);
+        }
+        let share = |tag: &str, dir: PathBuf, read_only: bool| ShareSpec {
+            tag: tag.to_owned(),
+            dir,
+            read_only,
+        };
+        let mut shares = vec![share("artifacts", guest, false)];
+        if !images.is_empty() {
+            shares.push(share("blobs", blobs, true));
+            shares.push(share("fixtures", fixtures, true));
+        }
+        Ok(Prepared { disks, shares })
+    }
+
+    fn start(&self, prepared: &Prepared) -> anyhow::Result<Vm> {
+        let needs = &self.planned.scenario.needs;
+        let machine = Machine {
+            program: &self.common.qemu,
+            name: &self.planned.folder,
+            accel: self.common.accel,
+            cpus: needs.cpus.get().map_err(|error| anyhow!(error))?,
+            memory: needs.memory.get().map_err(|error| anyhow!(error))?.0,
+            kernel: &self.common.index.bzimage,
+            initramfs: Some(&self.planned.initramfs),
+            disks: &prepared.disks,
+            append: "",
+            console_log: &self.dir.canonicalize()?.join("console.log"),
+        };
+        Vm::start(
+            &machine,
+            Surroundings {
+                own: &self.common.own,
+                shares: &prepared.shares,
+                splats: &self.common.splats,
+                traces: Traces {
+                    dir: self.dir.clone(),
+                },
+                interrupt: self.common.interrupt.clone(),
+            },
+        )
+    }
+
+    fn booted(&mut self, vm: &mut Vm, started: Instant) -> Verdict {
+        if let Err(trouble) = self.reach_agent(vm, started) {
+            // Nothing of the subject has run yet.
+            let reason = self.describe("boot", &trouble, vm);
+            return Verdict::new(Outcome::Error, reason);
+        }
+        (self.stage)("setting up");
+        if let Some(verdict) = self.set_up(vm) {
+            self.end_badly(vm);
+            return verdict;
+        }
+        self.result.seconds_to_first_step = Some(started.elapsed().as_secs_f64());
+        if let Some(mut verdict) = self.steps(vm) {
+            // A splat is the better reason than the step that suffered from it.
+            if let Some(collected) = self.end_badly(vm) {
+                evidence::record(self.result, &collected);
+            }
+            verdict.reason = verdict.reason.trim_end().to_owned();
+            return verdict;
+        }
+        self.end_well(vm)
+    }
+
+    fn reach_agent(&mut self, vm: &mut Vm, started: Instant) -> Result<(), Trouble> {
+        vm.connect_control()?;
+        let deadline = started + self.common.scaled(self.common.boot_limit);
+        let hello = vm.wait_for(deadline, |message| match message {
+            FromAgent::Hello(hello) => Some(hello.clone()),
+            _ => None,
+        })?;
+        if hello.protocol != PROTOCOL_VERSION {
+            return Err(Trouble::AgentGone(format!(
+                "the agent speaks protocol {}, this program {PROTOCOL_VERSION}: build the \
+                 initramfs again",
+                hello.protocol
+            )));
+        }
+        self.result.release = hello.release;
+        Ok(())
+    }
+
+    /// Loads modules and mounts; a verdict when that fails.
+    fn set_up(&mut self, vm: &mut Vm) -> Option<Verdict> {
+        let setup = self.setup();
+        let limit = Instant::now() + self.common.scaled(SETUP_LIMIT);
+        let done = vm.send(&ToAgent::Setup(setup)).and_then(|()| {
+            vm.wait_for(limit, |message| match message {
+                FromAgent::SetupDone { error } => Some(error.clone()),
+                _ => None,
+            })
+        });
+        match done {
+            Ok(None) => None,
+            Ok(Some(error)) => Some(Verdict::new(
+                Outcome::Error,
+                format!(
+                    "set-up in the guest: {error}\nconsole:\n{}",
+                    vm.console_tail()
+                ),
+            )),
+            Err(trouble) => Some(self.judge("set-up in the guest", &trouble, vm)),
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        let needs = &self.planned.scenario.needs;
+        let share = |tag: &str, read_only: bool| message::Share {
+            tag: tag.to_owned(),
+            at: format!("/{tag}"),
+            read_only,
+        };
+        let mut shares = vec![share("artifacts", false)];
+        if !needs.images.is_empty() {
+            shares.push(share("blobs", true));
+            shares.push(share("fixtures", true));
+        }
+        let disks = needs
+            .disks
+            .iter()
+            .map(|need| message::Disk {
+                serial: need.name.clone(),
+                at: (need.fs != DiskFs::None)
+                    .then(|| need.at.clone().unwrap_or(format!("/{}", need.name))),
+                fs: "ext4".to_owned(),
+                options: need.options.clone(),
+            })
+            .collect();
+        Setup {
+            modules: self.planned.module.files(),
+            disks,
+            shares,
+        }
+    }
+
+    /// Carries the steps out; a verdict when one does not pass.
+    fn steps(&mut self, vm: &mut Vm) -> Option<Verdict> {
+        let scenario = self.planned.scenario;
+        let limit = match scenario.limit.get() {
+            Ok(limit) => self.common.scaled(limit.0),
+            Err(error) => return Some(Verdict::new(Outcome::Error, error)),
+        };
+        let whole = Instant::now() + limit;
+        for (number, step) in scenario.steps.iter().enumerate() {
+            (self.stage)(&format!(
+                "{}/{} {}",
+                number + 1,
+                scenario.steps.len(),
+                step.title()
+            ));
+            let what = format!("step {} ({})", number + 1, step.title());
+            if let Some(verdict) = self.step(vm, number as u64 + 1, step, &what, whole) {
+                return Some(verdict);
+            }
+        }
+        None
+    }
+
+    fn step(
+        &mut self,
+        vm: &mut Vm,
+        id: u64,
+        step: &Step,
+        what: &str,
+        whole: Instant,
+    ) -> Option<Verdict> {
+        let vars = &self.planned.scenario.params;
+        let limit = step
+            .resolve(vars)
+            .map_err(|error| error.to_string())
+            .and_then(|step| step.limit());
+        let limit = match limit {
+            Ok(limit) => self.common.scaled(limit),
+            Err(error) => return Some(Verdict::new(Outcome::Error, format!("{what}: {error}"))),
+        };
+        let run = ToAgent::Run {
+            id,
+            step: Box::new(step.clone()),
+            vars: vars.clone(),
+            timeout_ms: limit.as_millis() as u64,
+        };
+        let began = Instant::now();
+        let deadline = (began + limit + self.common.scaled(STEP_GRACE)).min(whole);
+        let ended = vm.send(&run).and_then(|()| {
+            vm.wait_for(deadline, |message| match message {
+                FromAgent::StepEnded { id: ended, .. } if *ended == id => Some(message.clone()),
+                _ => None,
+            })
+        });
+        let (outcome, seconds) = match ended {
+            Ok(FromAgent::StepEnded {
+                outcome,
+                seconds,
+                measurements,
+                ..
+            }) => {
+                self.result.measurements.extend(measurements);
+                (outcome, seconds)
+            }
+            Ok(_) => return None,
+            Err(trouble) => {
+                self.record(step, "no answer", began.elapsed().as_secs_f64());
+                let what = match (&trouble, Instant::now() >= whole) {
+                    (Trouble::Deadline, true) => {
+                        format!("{what}: the scenario's whole time is up")
+                    }
+                    (Trouble::Deadline, false) => format!(
+                        "{what}: no answer within its {} s and {} s more: the guest is stuck",
+                        limit.as_secs(),
+                        self.common.scaled(STEP_GRACE).as_secs()
+                    ),
+                    _ => what.to_owned(),
+                };
+                return Some(self.judge(&what, &trouble, vm));
+            }
+        };
+        self.record(step, &crate::agentlog::words(&outcome), seconds);
+        let reason = outcome.reason()?;
+        // What the kernel has to say about it often comes a moment later.
+        if let Err(Trouble::Splat(splat)) = vm.listen(Duration::from_millis(100)) {
+            return Some(Verdict::new(
+                Outcome::Failed,
+                format!("{}\n{what}: {reason}", splat_text(&splat)),
+            ));
+        }
+        Some(match outcome {
+            message::Outcome::Passed => return None,
+            message::Outcome::Failed { .. } => {
+                Verdict::new(Outcome::Failed, format!("{what}: {reason}"))
+            }
+            message::Outcome::TimedOut { blocked, .. } => {
+                vm.show_blocked();
+                Verdict::new(
+                    Outcome::Failed,
+                    format!(
+                        "{what}: {reason}{}\nconsole:\n{}",
+                        evidence::blocked_text(&blocked),
+                        vm.console_tail()
+                    ),
+                )
+            }
+            message::Outcome::Cancelled | message::Outcome::Error { .. } => Verdict::new(
+                Outcome::Error,
+                format!("{what}: {reason}\nconsole:\n{}", vm.console_tail()),
+            ),
+        })
+    }
+
+    fn record(&mut self, step: &Step, outcome: &str, seconds: f64) {
+        self.result.steps.push(StepResult {
+            step: step.title().to_owned(),
+            outcome: outcome.to_owned(),
+            seconds,
+        });
+    }
+
+    /// All steps passed: collect, power off, and see that both work.
+    fn end_well(&mut self, vm: &mut Vm) -> Verdict {
+        (self.stage)("collecting");
+        let collected = match collect(vm, self.common.scaled(COLLECT_LIMIT)) {
+            Ok(collected) => collected,
+            Err(trouble) => return self.judge("collecting evidence", &trouble, vm),
+        };
+        evidence::record(self.result, &collected);
+        let limit = self.common.scaled(POWER_OFF_LIMIT);
+        let off = vm
+            .send(&ToAgent::PowerOff)
+            .and_then(|()| vm.wait_for_end(limit));
+        match off {
+            Ok(true) => {}
+            Ok(false) => {
+                vm.show_blocked();
+                return Verdict::new(
+                    Outcome::Failed,
+                    format!(
+                        "the guest did not power off within {} s\nconsole:\n{}",
+                        limit.as_secs(),
+                        vm.console_tail()
+                    ),
+                );
+            }
+            Err(trouble) => return self.judge("power off", &trouble, vm),
+        }
+        let required = self.planned.scenario.requires_requests;
+        match evidence::missing(self.planned.module, &collected, required) {
+            None => Verdict::new(Outcome::Passed, ""),
+            Some(reason) => Verdict::new(Outcome::Error, reason),
+        }
+    }
+
+    /// Something went wrong and is known: take what evidence can still be had, within short limits.
+    fn end_badly(&mut self, vm: &mut Vm) -> Option<Collected> {
+        (self.stage)("collecting");
+        let collected = collect(vm, self.common.scaled(COLLECT_LIMIT_BAD)).ok();
+        if collected.is_some() && vm.send(&ToAgent::PowerOff).is_ok() {
+            let _ = vm.wait_for_end(self.common.scaled(POWER_OFF_LIMIT_BAD));
+        }
+        collected
+    }
+
+    /// Once the guest has begun to work on the subject, what stops it is the subject's doing.
+    fn judge(&self, what: &str, trouble: &Trouble, vm: &mut Vm) -> Verdict {
+        let outcome = match trouble {
+            Trouble::Splat(splat) if splat.is_end_of_init() => Outcome::Error,
+            Trouble::Splat(_) | Trouble::Deadline | Trouble::ConsoleFlood => Outcome::Failed,
+            Trouble::QemuDied(_) | Trouble::AgentGone(_) | Trouble::Interrupted => Outcome::Error,
+        };
+        Verdict::new(outcome, self.describe(what, trouble, vm))
+    }
+
+    fn describe(&self, what: &str, trouble: &Trouble, vm: &mut Vm) -> String {
+        let head = match trouble {
+            Trouble::Deadline if what == "boot" => format!(
+                "boot: the agent said nothing within {} s of QEMU's start; {}",
+                self.common.scaled(self.common.boot_limit).as_secs(),
+                vm.stderr_tail()
+            ),
+            Trouble::Deadline if what.contains(':') => what.to_owned(),
+            Trouble::Deadline => format!("{what}: no answer within its limit"),
+            Trouble::Splat(splat) => {
+                return match splat.is_end_of_init() {
+                    true => format!("{what}: the agent ended\n{}", splat_text(splat)),
+                    false => format!("{what}: {}", splat_text(splat)),
+                };
+            }
+            Trouble::QemuDied(how) => format!("{what}: {how}"),
+            Trouble::AgentGone(how) => format!("{what}: {how}"),
+            Trouble::ConsoleFlood => format!(
+                "{what}: the guest printed more than {} MiB on its console",
+                crate::console::MAX_CONSOLE >> 20
+            ),
+            Trouble::Interrupted => return format!("{what}: interrupted"),
+        };
+        if matches!(trouble, Trouble::Deadline) {
+            vm.show_blocked();
+        }
+        format!("{head}\nconsole:\n{}", vm.console_tail())
+    }
+
+    /// Leaves only what is worth keeping, with the names that are promised.
+    fn tidy(&mut self) {
+        if let Err(error) = evidence::arrange(&self.dir, self.common.keep_disks) {
+            self.result.notes.push(format!("{error:#}"));
+        }
+    }
+}
+
+struct Prepared {
+    disks: Vec<DiskFile>,
+    shares: Vec<ShareSpec>,
+}
+
+fn collect(vm: &mut Vm, limit: Duration) -> Result<Collected, Trouble> {
+    vm.send(&ToAgent::Collect)?;
+    vm.wait_for(Instant::now() + limit, |message| match message {
+        FromAgent::Collected(collected) => Some(collected.clone()),
+        _ => None,
+    })
+}
+
+fn splat_text(splat: &Splat) -> String {
+    let lines: Vec<String> = splat.lines.iter().map(|line| format!("  {line}")).collect();
+    format!(
+        "splat ({}) on the console:\n{}",
+        splat.pattern,
+        lines.join("\n")
+    )
+}

@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A running virtual machine: its processes, and everything that comes from it as one stream of
+//! happenings that can be waited for with a limit.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use vmtest_protocol::FromAgent;
+use vmtest_protocol::ToAgent;
+use vmtest_protocol::frame;
+use vmtest_protocol::frame::FrameError;
+
+use crate::agentlog;
+use crate::console;
+use crate::console::Part;
+use crate::console::Tail;
+use crate::exec::Guarded;
+use crate::interrupt::Interrupt;
+use crate::qemu;
+use crate::qemu::Channels;
+use crate::qemu::Machine;
+use crate::qmp::Control;
+use crate::qmp::Event;
+use crate::share::Share;
+use crate::share::ShareSpec;
+use crate::splat::Scanner;
+use crate::splat::Splat;
+use crate::splat::Splats;
+
+/// How often the processes are looked at while nothing happens.
+const TICK: Duration = Duration::from_millis(50);
+/// How long the rest of a splat is waited for after its last line.
+const SPLAT_REST: Duration = Duration::from_millis(500);
+/// How long the last words are waited for when QEMU or a channel has ended.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How long a write to the agent may block before the guest counts as stuck.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// Console lines in a reason.
+pub const TAIL_LINES: usize = 30;
+
+/// What comes from the machine.
+enum Happening {
+    Agent(Box<FromAgent>),
+    AgentEnd(FrameError),
+    Console(Part),
+    Qmp(Event),
+}
+
+/// Why waiting ended without what was waited for.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Nothing came within the limit.
+    Deadline,
+    /// The console shows a splat.
+    Splat(Splat),
+    /// QEMU ended; how, and what it said.
+    QemuDied(String),
+    /// The agent's channel ended or carried nonsense.
+    AgentGone(String),
+    /// The console does not stop.
+    ConsoleFlood,
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
+}
+
+/// Where a machine leaves its traces.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// The run's folder.
+    pub dir: PathBuf,
+}
+
+impl Traces {
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+/// A running machine. Dropping it kills everything.
+pub struct Vm {
+    qemu: Guarded,
+    shares: Vec<Share>,
+    control: Option<Control>,
+    agent: UnixStream,
+    console: UnixStream,
+    happenings: Receiver<Happening>,
+    sender: Sender<Happening>,
+    qmp: Option<UnixStream>,
+    tail: Tail,
+    scanner: Scanner,
+    splat_since: Option<Instant>,
+    agent_log: File,
+    agent_end: Option<(Instant, String)>,
+    console_ended: bool,
+    traces: Traces,
+    interrupt: Interrupt,
+}
+
+/// What a machine needs besides its own description.
+pub struct Surroundings<'a> {
+    /// This program's file.
+    pub own: &'a Path,
+    /// Folders for the guest.
+    pub shares: &'a [ShareSpec],
+    /// What counts as a splat.
+    pub splats: &'a Splats,
+    /// Where traces go.
+    pub traces: Traces,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+impl Vm {
+    /// Starts the shares' helpers and QEMU. The calling thread must live until the machine is gone.
+    pub fn start(machine: &Machine<'_>, around: Surroundings<'_>) -> anyhow::Result<Vm> {
+        let traces = around.traces;
+        let helper_log = traces.file("shares.log");
+        let mut shares = Vec::new();
+        let mut sockets = Vec::new();
+        for spec in around.shares {
+            let share = Share::start(around.own, spec, &helper_log)?;
+            let socket = share.socket.try_clone().context("cannot copy a socket")?;
+            sockets.push((share.tag.clone(), socket));
+            shares.push(share);
+        }
+        let pair = || UnixStream::pair().context("cannot make a socket pair");
+        let (console, console_end) = pair()?;
+        let (qmp, qmp_end) = pair()?;
+        let (agent, agent_end) = pair()?;
+        agent.set_write_timeout(Some(WRITE_LIMIT))?;
+        let channels = Channels {
+            console: console_end.into(),
+            qmp: qmp_end.into(),
+            agent: agent_end.into(),
+            shares: sockets,
+        };
+        let agent_log = traces.file("agent.log");
+        let agent_log = File::create(&agent_log)
+            .with_context(|| format!("cannot write {}", agent_log.display()))?;
+        let qemu = machine.spawn(
+            around.own,
+            channels,
+            &traces.file("qemu.cmdline"),
+            &traces.file("qemu.stderr"),
+        )?;
+        let (sender, happenings) = mpsc::channel();
+        read_console(console.try_clone()?, sender.clone())?;
+        read_agent(agent.try_clone()?, sender.clone())?;
+        Ok(Vm {
+            qemu,
+            shares,
+            control: None,
+            agent,
+            console,
+            happenings,
+            sender,
+            qmp: Some(qmp),
+            tail: Tail::default(),
+            scanner: around.splats.scanner(),
+            splat_since: None,
+            agent_log,
+            agent_end: None,
+            console_ended: false,
+            traces,
+            interrupt: around.interrupt,
+        })
+    }
+
+    /// Opens QEMU's control channel.
+    pub fn connect_control(&mut self) -> Result<(), Trouble> {
+        let Some(stream) = self.qmp.take() else {
+            return Ok(());
+        };
+        let sender = self.sender.clone();
+        let forward = move |event| drop(sender.send(Happening::Qmp(event)));
+        match Control::connect(stream, forward) {
+            Ok(control) => {
+                self.control = Some(control);
+                Ok(())
+            }
+            Err(error) => {
+                let ended = self.qemu.wait(LAST_WORDS).is_some();
+                Err(Trouble::QemuDied(match ended {
+                    true => self.how_qemu_ended(),
+                    false => format!("{error}; {}", self.stderr_tail()),
+                }))
+            }
+        }
+    }
+
+    /// Sends a message to the agent.
+    pub fn send(&mut self, message: &ToAgent) -> Result<(), Trouble> {
+        frame::write(&mut self.agent, message)
+            .map_err(|error| Trouble::AgentGone(format!("cannot send to the agent: {error}")))
+    }
+
+    /// Waits until `wanted` finds what it wants among the agent's messages.
+    pub fn wait_for<T>(
+        &mut self,
+        deadline: Instant,
+        mut wanted: impl FnMut(&FromAgent) -> Option<T>,
+    ) -> Result<T, Trouble> {
+        loop {
+            if self.interrupt.asked() {
+                return Err(Trouble::Interrupted);
+            }
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now).min(TICK);
+            match self.happenings.recv_timeout(left) {
+                Ok(Happening::Agent(message)) => {
+                    agentlog::write(&mut self.agent_log, &message);
+                    if let Some(found) = wanted(&message) {
+                        return Ok(found);
+                    }
+                }
+                Ok(other) => self.take(other)?,
+                Err(_) => self.look_around()?,
+            }
+            if Instant::now() >= deadline {
+                // A splat that has begun explains more than the time that is up.
+                return Err(match self.scanner.finish() {
+                    Some(splat) => Trouble::Splat(splat),
+                    None => Trouble::Deadline,
+                });
+            }
+        }
+    }
+
+    /// Lets `span` pass, taking in what comes.
+    pub fn listen(&mut self, span: Duration) -> Result<(), Trouble> {
+        match self.wait_for::<()>(Instant::now() + span, |_| None) {
+            Err(Trouble::Deadline) => Ok(()),
+            Err(trouble) => Err(trouble),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Waits until QEMU has ended by itself; false when the limit passes first.
+    pub fn wait_for_end(&mut self, limit: Duration) -> Result<bool, Trouble> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.listen(TICK) {
+                Ok(()) => {}
+                // The end is what is waited for.
+                Err(Trouble::QemuDied(_) | Trouble::AgentGone(_)) => {}
+                Err(trouble) => return Err(trouble),
+            }
+            if self.qemu.ended().is_some() {
+                self.drain();
+                return match self.scanner.finish() {
+                    Some(splat) => Err(Trouble::Splat(splat)),
+                    None => Ok(true),
+                };
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Asks the kernel, over the serial line and so without the agent, to print its blocked tasks
+    /// and what the CPUs do; waits until it has.
+    pub fn show_blocked(&mut self) {
+        for key in ["9", "w", "l"] {
+            let Some(control) = &mut self.control else {
+                return;
+            };
+            if control.send_break(qemu::CONSOLE_ID).is_err() {
+                return;
+            }
+            if self.console.write_all(key.as_bytes()).is_err() {
+                return;
+            }
+            // The key must arrive as the character after the break, not in the next one's queue.
+            let _ = self.listen(Duration::from_millis(400));
+        }
+        let _ = self.listen(Duration::from_millis(600));
+    }
+
+    /// The last lines of the console.
+    pub fn console_tail(&self) -> String {
+        self.tail.last(TAIL_LINES)
+    }
+
+    /// Reasons of allowed splats that were seen.
+    pub fn allowed_splats(&self) -> &[String] {
+        self.scanner.allowed()
+    }
+
+    /// The last lines that QEMU and the shares' helpers wrote.
+    pub fn stderr_tail(&self) -> String {
+        let mut all = String::new();
+        for name in ["qemu.stderr", "shares.log"] {
+            let text = std::fs::read(self.traces.file(name)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+            let skip = lines.len().saturating_sub(10);
+            if !lines.is_empty() {
+                all += &format!("{name} says: {}", lines[skip..].join(" / "));
+                all.push(' ');
+            }
+        }
+        match all.is_empty() {
+            true => "QEMU wrote nothing to its standard error".to_owned(),
+            false => all.trim_end().to_owned(),
+        }
+    }
+
+    fn take(&mut self, happening: Happening) -> Result<(), Trouble> {
+        match happening {
+            Happening::Agent(message) => agentlog::write(&mut self.agent_log, &message),
+            Happening::AgentEnd(error) => {
+                self.agent_end = Some((Instant::now(), error.to_string()));
+            }
+            Happening::Console(Part::Line(line)) => {
+                self.tail.push(&line);
+                if let Some(splat) = self.scanner.line(&line) {
+                    return Err(Trouble::Splat(splat));
+                }
+                self.splat_since = self.scanner.is_open().then(Instant::now);
+            }
+            Happening::Console(Part::Flood) => return Err(Trouble::ConsoleFlood),
+            Happening::Console(Part::End) => self.console_ended = true,
+            Happening::Qmp(event) => {
+                let line = format!("qemu: event {} {}", event.name, event.data);
+                agentlog::note(&mut self.agent_log, &line);
+            }
+        }
+        self.splat_in_time()
+    }
+
+    fn splat_in_time(&mut self) -> Result<(), Trouble> {
+        let complete = self
+            .splat_since
+            .is_some_and(|since| since.elapsed() > SPLAT_REST || self.console_ended);
+        if complete {
+            self.splat_since = None;
+            if let Some(splat) = self.scanner.finish() {
+                return Err(Trouble::Splat(splat));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_around(&mut self) -> Result<(), Trouble> {
+        self.splat_in_time()?;
+        if self.qemu.ended().is_some() {
+            self.drain();
+            return Err(match self.scanner.finish() {
+                Some(splat) => Trouble::Splat(splat),
+                None => Trouble::QemuDied(self.how_qemu_ended()),
+            });
+        }
+        for share in &mut self.shares {
+            if let Some(status) = share.helper.ended() {
+                let tag = share.tag.clone();
+                let says = self.stderr_tail();
+                return Err(Trouble::QemuDied(format!(
+                    "the helper of the share `{tag}` ended ({status}): {says}"
+                )));
+            }
+        }
+        match &self.agent_end {
+            Some((when, why)) if when.elapsed() > LAST_WORDS => Err(Trouble::AgentGone(format!(
+                "the agent's channel ended: {why}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in what is still under way after QEMU's end.
+    fn drain(&mut self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        while !self.console_ended && Instant::now() < deadline {
+            match self.happenings.recv_timeout(TICK) {
+                Ok(happening) => drop(self.take(happening)),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn how_qemu_ended(&mut self) -> String {
+        match self.qemu.ended() {
+            Some(status) => format!("QEMU ended ({status}); {}", self.stderr_tail()),
+            None => self.stderr_tail(),
+        }
+    }
+}
+
+fn read_console(stream: UnixStream, sender: Sender<Happening>) -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name("console".to_owned())
+        .spawn(move || {
+            console::read_lines(stream, |part| drop(sender.send(Happening::Console(part))));
+        })
+        .context("cannot start a thread")?;
+    Ok(())
+}
+
+fn read_agent(mut stream: UnixStream, sender: Sender<Happening>) -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name("agent".to_owned())
+        .spawn(move || {
+            loop {
+                let happening = match frame::read(&mut stream) {
+                    Ok(message) => Happening::Agent(Box::new(message)),
+                    Err(error) => Happening::AgentEnd(error),
+                };
+                let last = matches!(happening, Happening::AgentEnd(_));
+                if sender.send(happening).is_err() || last {
+                    return;
+                }
+            }
+        })
+        .context("cannot start a thread")?;
+    Ok(())
+}
