@@ -14,7 +14,6 @@
 //! may have been pending: what is called unfair is so however the moments lay. A module that hands
 //! out the newest request first is off by hundreds, not by the few that the intervals hide.
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
@@ -109,8 +108,10 @@ struct Request {
 
 /// Judges the requests of one trace and one log; `threads` is the number of the daemon's threads.
 pub fn check(trace: &str, log: &str, threads: u64) -> Result<Report> {
-    let (announced, objects) = parse_trace(trace)?;
-    let requests = join(announced, parse_log(log)?, &objects)?;
+    let (announced, opened) = parse_trace(trace)?;
+    let deliveries = parse_log(log)?;
+    let objects = name_objects(opened, &deliveries);
+    let requests = join(announced, deliveries, &objects)?;
     Ok(judge(&requests, threads))
 }
 
@@ -165,6 +166,7 @@ fn judge(requests: &[Request], threads: u64) -> Report {
 #[derive(Debug)]
 struct Delivery {
     op: String,
+    msg_id: u64,
     object_id: u64,
     off: u64,
     len: u64,
@@ -187,6 +189,7 @@ fn parse_log(log: &str) -> Result<Vec<Delivery>> {
         if event.ev == "deliver" {
             deliveries.push(Delivery {
                 op: event.op.context("a delivery without `op`")?,
+                msg_id: event.msg_id.context("a delivery without `msg_id`")?,
                 object_id: event.object_id.context("a delivery without `object_id`")?,
                 off: event.off.unwrap_or(0),
                 len: event.len.unwrap_or(0),
@@ -198,21 +201,34 @@ fn parse_log(log: &str) -> Result<Vec<Delivery>> {
     Ok(deliveries)
 }
 
-/// The announced requests, and which object each object id stands for.
-fn parse_trace(trace: &str) -> Result<(Vec<Announced>, BTreeMap<u64, u64>)> {
+/// For each OPEN's message id, the objects whose OPENs were answered under it, in order.
+type Opened = HashMap<u64, VecDeque<u64>>;
+
+/// The trace names objects by a number of its own. The answer to an OPEN has that number and the
+/// message id; the daemon's log has that message id and the object id.
+fn name_objects(mut opened: Opened, deliveries: &[Delivery]) -> HashMap<u64, u64> {
+    let opens = deliveries.iter().filter(|delivery| delivery.op == "open");
+    opens
+        .filter_map(|open| {
+            let object = opened.get_mut(&open.msg_id)?.pop_front()?;
+            Some((open.object_id, object))
+        })
+        .collect()
+}
+
+/// The announced requests, and the OPENs that were answered.
+fn parse_trace(trace: &str) -> Result<(Vec<Announced>, Opened)> {
     let mut announced: Vec<Announced> = Vec::new();
-    let mut objects = BTreeMap::new();
+    let mut opened = Opened::new();
     for line in trace.lines() {
         let Some(record) = Record::parse(line) else {
             continue;
         };
         let object = || record.hex("o=").context("a record without its object");
         let key = match record.event {
-            "cachefiles_ondemand_open" => {
-                let id = record
-                    .hex("oid=")
-                    .context("an OPEN without its object id")?;
-                objects.insert(id, object()?);
+            "cachefiles_ondemand_copen" => {
+                let id = record.hex("mid=").context("an answer without its id")?;
+                opened.entry(id).or_default().push_back(object()?);
                 continue;
             }
             "sched_switch" => {
@@ -249,14 +265,14 @@ fn parse_trace(trace: &str) -> Result<(Vec<Announced>, BTreeMap<u64, u64>)> {
             before: None,
         });
     }
-    Ok((announced, objects))
+    Ok((announced, opened))
 }
 
 /// Matches announcements with deliveries.
 fn join(
     announced: Vec<Announced>,
     deliveries: Vec<Delivery>,
-    objects: &BTreeMap<u64, u64>,
+    objects: &HashMap<u64, u64>,
 ) -> Result<Vec<Request>> {
     let mut waiting: HashMap<Key, VecDeque<usize>> = HashMap::new();
     let mut requests: Vec<Request> = Vec::new();
@@ -289,8 +305,8 @@ fn join(
         let index = key.and_then(|key| waiting.get_mut(&key)?.pop_front());
         match index.and_then(|index| requests.get_mut(index)) {
             Some(request) => request.delivered = times,
-            None if delivery.op == "read" && object.is_some() => unmatched += 1,
-            // Delivered before the trace began, or of a kind that was not traced.
+            None if delivery.op == "read" => unmatched += 1,
+            // An OPEN without a new file, or of a kind that was not traced.
             None => {}
         }
     }
@@ -300,8 +316,9 @@ fn join(
         .retain(|request| request.delivered.is_some() || matches!(request.key, Key::Read { .. }));
     if unmatched > 0 {
         bail!(
-            "{unmatched} READs were delivered that the trace does not announce: was \
-             cachefiles/cachefiles_ondemand_read traced from before the readers to after them?"
+            "{unmatched} READs were delivered that the trace does not announce: trace \
+             cachefiles/cachefiles_ondemand_copen and cachefiles_ondemand_read, from before the \
+             first mount"
         );
     }
     Ok(requests)
@@ -367,13 +384,16 @@ mod tests {
 
     use super::*;
 
+    /// The OPEN of the one object, as the daemon saw it.
+    const OPEN: &str = "{\"t_ns\":500,\"ev\":\"deliver\",\"op\":\"open\",\"msg_id\":240,\"object_id\":1,\"thread\":0}\n";
+
     /// Forty readers that each ask again as soon as they are served, and a daemon of two threads
     /// that takes the request that `pick` chooses among those that wait.
     fn run(pick: impl Fn(usize) -> usize) -> Report {
         let mut trace = String::from("# tracer: nop\n");
-        let mut log = String::new();
+        let mut log = String::from(OPEN);
         trace.push_str(
-            "  kworker/u4:1-7 [001] ..... 0.000001: cachefiles_ondemand_open: o=0000000a mid=0 oid=1 fd=5 f=0\n",
+            "  kworker/u4:1-7 [001] ..... 0.000001: cachefiles_ondemand_copen: o=0000000a mid=f0 l=1000\n",
         );
         let mut waiting: Vec<u64> = Vec::new();
         let mut next = 0u64;
@@ -441,9 +461,12 @@ mod tests {
 
     #[test]
     fn a_delivery_that_nobody_announced_is_an_error() {
-        let trace = " x-1 [001] ..... 0.000001: cachefiles_ondemand_open: o=0000000a mid=0 oid=1 fd=5 f=0\n";
+        let trace =
+            " x-1 [001] ..... 0.000001: cachefiles_ondemand_copen: o=0000000a mid=f0 l=1000\n";
         let log = r#"{"t_ns":5000,"ev":"deliver","op":"read","msg_id":1,"object_id":1,"off":0,"len":4096}"#;
-        let error = check(trace, log, 1).unwrap_err().to_string();
+        let error = check(trace, &format!("{OPEN}{log}"), 1)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("does not announce"), "{error}");
     }
 
