@@ -128,7 +128,7 @@ fn make_all(
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..crate::kernel::build::jobs().min(names.len()))
-            .map(|_| scope.spawn(&work))
+            .map(|_| scope.spawn(work))
             .collect();
         for worker in workers {
             worker

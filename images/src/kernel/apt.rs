@@ -3,6 +3,7 @@
 //! machine's apt configuration: a private list of sources, whose mirror is the one that the
 //! machine's own sources name.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ use crate::progress::Progress;
 
 /// Where the machine says what it installs from.
 const APT_FOLDER: &str = "/etc/apt";
+/// Names another folder with sources of Debian's archive, for machines that are not Debian.
+pub const APT_VARIABLE: &str = "CACHEFILES_RS_APT";
 /// How long an update of the package lists may take.
 const UPDATE_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// How long a download may take: 150 MB over a slow line.
@@ -40,7 +43,7 @@ pub struct Source {
 /// # Errors
 /// When apt's folder cannot be read.
 pub fn machine_sources() -> Result<Vec<Source>> {
-    let folder = Path::new(APT_FOLDER);
+    let folder = env::var_os(APT_VARIABLE).map_or_else(|| APT_FOLDER.into(), PathBuf::from);
     let mut files = vec![folder.join("sources.list")];
     if let Ok(parts) = fs::read_dir(folder.join("sources.list.d")) {
         let mut parts: Vec<PathBuf> = parts.flatten().map(|entry| entry.path()).collect();
@@ -168,7 +171,8 @@ pub fn choose<'a>(sources: &'a [Source], suite: &str) -> Result<&'a Source> {
         .with_context(|| {
             format!(
                 "no apt source of this machine can serve Debian's suite {suite}; add one under \
-             {APT_FOLDER}/sources.list.d, or build from a tree of your own with --kernel-src"
+             {APT_FOLDER}/sources.list.d, or set {APT_VARIABLE} to a folder with a sources.list of \
+             Debian's archive, or build from a tree of your own with --kernel-src"
             )
         })
 }
