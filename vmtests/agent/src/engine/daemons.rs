@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::fs::OpenOptions;
-use std::io::BufRead;
-use std::io::BufReader;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::Command;
@@ -38,6 +36,11 @@ use crate::blocked;
 const PROGRAM: &str = "/bin/cachefilesd";
 /// The device.
 const DEVICE: &str = "/dev/cachefiles";
+
+/// How much of a program's output is sent to the runner, in bytes.
+const MAX_OUTPUT: usize = 8 << 20;
+/// How much of its end is kept for reasons, in bytes.
+const LAST_WORDS: usize = 2 << 10;
 
 /// Daemons that were started, and devices that are kept.
 #[derive(Default)]
@@ -323,30 +326,42 @@ pub fn forward(
     };
     let agent = Arc::clone(agent);
     let source = source.to_owned();
+    let mut pipe = pipe;
     let body = move || {
-        let mut lines = BufReader::new(pipe);
-        let mut last: Vec<String> = Vec::new();
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            // A limit for each piece: a program may write a gigabyte without a line's end.
-            let mut piece = (&mut lines).take(64 << 10);
-            match piece.read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
+        let mut buffer = vec![0u8; 32 << 10];
+        let mut rest: Vec<u8> = Vec::new();
+        let mut last = String::new();
+        let mut total = 0;
+        while let Ok(got) = pipe.read(&mut buffer) {
+            if got == 0 {
+                break;
             }
-            let text = String::from_utf8_lossy(&line).into_owned();
-            last.push(text.trim_end().to_owned());
-            if last.len() > 10 {
-                last.remove(0);
+            total += got;
+            rest.extend_from_slice(&buffer[..got]);
+            let text = take_text(&mut rest);
+            last.push_str(&text);
+            let cut = last.len().saturating_sub(LAST_WORDS);
+            let cut = (cut..=last.len()).find(|at| last.is_char_boundary(*at));
+            last.drain(..cut.unwrap_or(0));
+            // A program that writes without end fills no log: it is heard, and the last words kept.
+            let sent = match total {
+                ..=MAX_OUTPUT => Some(text),
+                _ if total - got <= MAX_OUTPUT => Some(format!(
+                    "{text}\n[vmtest-agent: what follows the first {MAX_OUTPUT} bytes is left out]\n"
+                )),
+                _ => None,
+            };
+            if let Some(text) = sent {
+                agent.sender.send(&FromAgent::Output {
+                    id,
+                    source: source.clone(),
+                    stream,
+                    text,
+                });
             }
-            agent.sender.send(&FromAgent::Output {
-                id,
-                source: source.clone(),
-                stream,
-                text,
-            });
         }
+        let last: Vec<&str> = last.lines().rev().take(10).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
         // Nobody may be left to hear it.
         let _ = sender.send(last.join(" | "));
     };
@@ -355,4 +370,31 @@ pub fn forward(
         .name("forward".to_owned())
         .spawn(body);
     last_words
+}
+
+/// Takes the text out of `bytes`, except for the beginning of a character that is not yet whole.
+fn take_text(bytes: &mut Vec<u8>) -> String {
+    let whole = match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => bytes.len(),
+    };
+    let text = String::from_utf8_lossy(&bytes[..whole]).into_owned();
+    bytes.drain(..whole);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::take_text;
+
+    #[test]
+    fn characters_are_not_torn_between_two_pieces() {
+        let mut bytes = "aé".as_bytes()[..2].to_vec();
+        assert_eq!(take_text(&mut bytes), "a");
+        bytes.push("é".as_bytes()[1]);
+        assert_eq!(take_text(&mut bytes), "é");
+        assert!(bytes.is_empty());
+        let mut garbage = vec![b'x', 0xff, b'y'];
+        assert_eq!(take_text(&mut garbage), "x\u{fffd}y");
+    }
 }

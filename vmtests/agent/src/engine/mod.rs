@@ -153,6 +153,14 @@ pub fn wrong(why: impl std::fmt::Display) -> Stop {
     Stop::Error(why.to_string())
 }
 
+/// A regular expression of a step: `^` and `$` are the edges of lines.
+pub fn pattern(text: &str) -> Result<regex_lite::Regex, Stop> {
+    regex_lite::RegexBuilder::new(text)
+        .multi_line(true)
+        .build()
+        .map_err(|error| wrong(format!("`{text}` is no regular expression: {error}")))
+}
+
 /// What a step that passed leaves behind.
 #[derive(Debug, Default)]
 pub struct Done {

@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use regex_lite::Regex;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -103,8 +102,7 @@ impl Context {
     }
 
     fn file_matches(&self, check: &FileMatches) -> Result<Seen, Stop> {
-        let pattern = Regex::new(&check.regex)
-            .map_err(|error| wrong(format!("`{}`: {error}", check.regex)))?;
+        let pattern = super::pattern(&check.regex)?;
         let text = std::fs::read_to_string(&check.path)
             .map_err(|error| wrong(format!("cannot read {}: {error}", check.path)))?;
         Ok(match pattern.is_match(&text) != check.absent {

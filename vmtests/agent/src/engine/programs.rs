@@ -9,7 +9,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
-use regex_lite::Regex;
 use vmtest_protocol::Step;
 use vmtest_protocol::message::Stream;
 use vmtest_protocol::step::CloseHeld;
@@ -40,9 +39,7 @@ impl Context {
             return Err(wrong("`run` without a program"));
         };
         let pattern = match &run.stdout {
-            Some(text) => {
-                Some(Regex::new(text).map_err(|error| wrong(format!("{text}: {error}")))?)
-            }
+            Some(text) => Some(super::pattern(text)?),
             None => None,
         };
         let mut command = Command::new(program);
