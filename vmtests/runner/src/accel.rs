@@ -27,6 +27,9 @@ use crate::qemu::Machine;
 /// How long the kernel has for its first line under KVM: a working KVM needs a tenth of it.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long QEMU's end may take to be noticed after its console has closed.
+const END_NOTICE: Duration = Duration::from_millis(200);
+
 /// What the first console line of any kernel contains.
 const FIRST_LINE: &str = "Linux version";
 
@@ -152,7 +155,8 @@ fn probe(own: &Path, qemu: &Path, kernel: &Path) -> anyhow::Result<Verdict> {
     let mut child = machine.spawn(own, channels, &dir.path().join("cmdline"), &stderr)?;
     let seen = console_says(console, FIRST_LINE, PROBE_LIMIT);
     let seconds = started.elapsed().as_secs_f32();
-    let ended = child.ended();
+    // A console that closes is the first sign of an end.
+    let ended = child.wait(END_NOTICE);
     child.kill();
     let message = fs::read_to_string(&stderr).unwrap_or_default();
     let message = message.lines().next().unwrap_or_default().trim();

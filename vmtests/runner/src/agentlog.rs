@@ -75,7 +75,20 @@ pub fn write(log: &mut File, message: &FromAgent) {
                 note(log, &line);
             }
         }
-        FromAgent::Collected(collected) => note(log, &format!("agent: {collected:?}")),
+        FromAgent::Collected(collected) => {
+            let requests = collected.requests;
+            let line = format!(
+                "agent: modules {}; {} OPEN, {} READ, {} CLOSE",
+                collected.modules.join(", "),
+                requests.open,
+                requests.read,
+                requests.close
+            );
+            note(log, &line);
+            for (name, value) in &collected.counters {
+                note(log, &format!("  {name} = {value}"));
+            }
+        }
         FromAgent::Pong { seq } => note(log, &format!("agent: answers ping {seq}")),
         FromAgent::Notice { text } => note(log, &format!("notice: {text}")),
     }

@@ -24,8 +24,8 @@ use crate::exec::Guarded;
 /// The program.
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
-/// Number of the first inherited descriptor in QEMU.
-const FIRST_FD: i32 = 20;
+/// Number of the first inherited descriptor in QEMU: the console's; QMP and the agent's port follow.
+const FIRST_FD: i32 = 3;
 
 /// Name of the console's character device, for [`crate::qmp::Control::send_break`].
 pub const CONSOLE_ID: &str = "console";

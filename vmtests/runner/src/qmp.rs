@@ -22,7 +22,7 @@ use serde_json::Value;
 
 /// How long QEMU may take to answer. It answers from its main loop, in milliseconds, unless the
 /// machine is overloaded or the process is stopped.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What QEMU reports unasked.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,15 +76,9 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
-    /// Begins a session on `stream`; `on_event` is called for each event, on a thread of its own.
+    /// Begins a session on `stream`, in which each answer may take `limit`; `on_event` is called for
+    /// each event, on a thread of its own.
     pub fn connect(
-        stream: UnixStream,
-        on_event: impl FnMut(Event) + Send + 'static,
-    ) -> Result<Control, QmpError> {
-        Self::connect_within(stream, ANSWER_LIMIT, on_event)
-    }
-
-    fn connect_within(
         stream: UnixStream,
         limit: Duration,
         on_event: impl FnMut(Event) + Send + 'static,
@@ -240,7 +234,7 @@ mod tests {
             "{\"event\":\"STOP\",\"timestamp\":{\"seconds\":1,\"microseconds\":2}}\n{\"return\":{}}",
         ];
         let (sender, events) = mpsc::channel();
-        let mut control = Control::connect(fake(GREETING, replies), move |event| {
+        let mut control = Control::connect(fake(GREETING, replies), SHORT, move |event| {
             sender.send(event).unwrap();
         })
         .unwrap();
@@ -259,20 +253,20 @@ mod tests {
     fn a_qemu_that_dies_before_its_greeting_is_an_error_and_no_panic() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
-        let error = Control::connect(ours, drop).unwrap_err();
+        let error = Control::connect(ours, SHORT, drop).unwrap_err();
         assert!(matches!(error, QmpError::Closed), "{error}");
     }
 
     #[test]
     fn a_qemu_that_dies_between_greeting_and_answer_is_an_error_and_no_panic() {
-        let error = Control::connect(fake(GREETING, &[]), drop).unwrap_err();
+        let error = Control::connect(fake(GREETING, &[]), SHORT, drop).unwrap_err();
         assert!(matches!(error, QmpError::Closed), "{error}");
     }
 
     #[test]
     fn a_qemu_that_says_nothing_is_an_error_within_the_limit() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let error = Control::connect_within(ours, SHORT, drop).unwrap_err();
+        let error = Control::connect(ours, SHORT, drop).unwrap_err();
         assert!(matches!(error, QmpError::Silent(_)), "{error}");
     }
 
@@ -282,7 +276,7 @@ mod tests {
             "{\"return\":{}}",
             "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no such line\"}}",
         ];
-        let mut control = Control::connect(fake(GREETING, replies), drop).unwrap();
+        let mut control = Control::connect(fake(GREETING, replies), SHORT, drop).unwrap();
         let error = control.send_break("console").unwrap_err();
         assert!(error.to_string().contains("no such line"), "{error}");
     }

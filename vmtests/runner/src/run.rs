@@ -264,8 +264,9 @@ impl Run<'_> {
     }
 
     fn reach_agent(&mut self, vm: &mut Vm, started: Instant) -> Result<(), Trouble> {
-        vm.connect_control()?;
-        let deadline = started + self.common.scaled(self.common.boot_limit);
+        let limit = self.common.scaled(self.common.boot_limit);
+        vm.connect_control(limit)?;
+        let deadline = started + limit;
         let hello = vm.wait_for(deadline, |message| match message {
             FromAgent::Hello(hello) => Some(hello.clone()),
             _ => None,

@@ -170,12 +170,11 @@ pub struct Splat {
 }
 
 impl Splat {
-    /// Whether it is the panic that follows the end of the first process: then not the kernel
-    /// failed but our agent.
+    /// Whether it is the end of the first process, or the panic that follows it: then not the
+    /// kernel failed but our agent.
     pub fn is_end_of_init(&self) -> bool {
-        self.lines
-            .first()
-            .is_some_and(|line| line.contains("Attempted to kill init"))
+        let line = self.lines.first().map(String::as_str).unwrap_or_default();
+        line.contains("Attempted to kill init") || line.contains("vmtest-agent: PANIC")
     }
 }
 

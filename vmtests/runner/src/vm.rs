@@ -28,6 +28,7 @@ use crate::interrupt::Interrupt;
 use crate::qemu;
 use crate::qemu::Channels;
 use crate::qemu::Machine;
+use crate::qmp::ANSWER_LIMIT;
 use crate::qmp::Control;
 use crate::qmp::Event;
 use crate::share::Share;
@@ -175,14 +176,14 @@ impl Vm {
         })
     }
 
-    /// Opens QEMU's control channel.
-    pub fn connect_control(&mut self) -> Result<(), Trouble> {
+    /// Opens QEMU's control channel, within the limit.
+    pub fn connect_control(&mut self, limit: Duration) -> Result<(), Trouble> {
         let Some(stream) = self.qmp.take() else {
             return Ok(());
         };
         let sender = self.sender.clone();
         let forward = move |event| drop(sender.send(Happening::Qmp(event)));
-        match Control::connect(stream, forward) {
+        match Control::connect(stream, limit.min(ANSWER_LIMIT), forward) {
             Ok(control) => {
                 self.control = Some(control);
                 Ok(())

@@ -76,7 +76,7 @@ pub fn load_all(
     overrides: &Overrides,
     index: &Index,
 ) -> Result<Vec<Scenario>, LoadError> {
-    let files = scenario_files(dir).map_err(|diagnosis| LoadError(vec![diagnosis]))?;
+    let files = scenario_files(dir)?;
     let names: Vec<String> = files
         .iter()
         .map(|file| {
@@ -122,12 +122,12 @@ pub fn load_all(
     }
 }
 
-fn scenario_files(dir: &Path) -> Result<Vec<PathBuf>, Diagnosis> {
+fn scenario_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let entries = fs::read_dir(dir).map_err(|error| {
-        Diagnosis::whole_file(
+        LoadError(vec![Diagnosis::whole_file(
             dir,
             format!("cannot read the folder of scenarios: {error}; name it with --scenarios DIR"),
-        )
+        )])
     })?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The command line, with a shell script in QEMU's place.
+
+mod input;
+mod machine;
+mod place;
