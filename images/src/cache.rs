@@ -163,11 +163,18 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes a file under a temporary name and renames it, so that no reader sees half of it.
+/// Writes a file under a temporary name and renames it, so that no reader sees half of it. Makes
+/// the folder if there is none.
 ///
 /// # Errors
 /// When it cannot be written or renamed.
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".tmp{}", std::process::id()));
     let temporary = path.with_file_name(name);
