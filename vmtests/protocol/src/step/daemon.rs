@@ -149,14 +149,51 @@ pub struct WaitDaemon {
     pub within: Span,
 }
 
-/// How a program must have ended.
+/// How a program must have ended: `{exit_code: 0}` or `{signal: kill}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(try_from = "EndedByFields", into = "EndedByFields")]
 pub enum EndedBy {
     /// With this exit code.
     ExitCode(i32),
     /// By this signal.
     Signal(SignalName),
+}
+
+/// [`EndedBy`] as it is written: YAML has no other plain form for an enum with values.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndedByFields {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signal: Option<SignalName>,
+}
+
+impl TryFrom<EndedByFields> for EndedBy {
+    type Error = String;
+
+    fn try_from(fields: EndedByFields) -> Result<Self, String> {
+        match (fields.exit_code, fields.signal) {
+            (Some(code), None) => Ok(EndedBy::ExitCode(code)),
+            (None, Some(signal)) => Ok(EndedBy::Signal(signal)),
+            _ => Err("write either `exit_code` or `signal`".to_owned()),
+        }
+    }
+}
+
+impl From<EndedBy> for EndedByFields {
+    fn from(ended: EndedBy) -> Self {
+        match ended {
+            EndedBy::ExitCode(code) => EndedByFields {
+                exit_code: Some(code),
+                signal: None,
+            },
+            EndedBy::Signal(signal) => EndedByFields {
+                exit_code: None,
+                signal: Some(signal),
+            },
+        }
+    }
 }
 
 impl Default for EndedBy {

@@ -253,4 +253,17 @@ mod tests {
         assert!(Overrides::parse(&["mounts".to_owned()]).is_err());
         assert!(Overrides::parse(&["=3".to_owned()]).is_err());
     }
+
+    #[test]
+    fn every_scenario_of_the_project_is_right() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let files = scenario_files(&dir).unwrap();
+        assert!(files.len() >= 6, "{}", files.len());
+        for file in files {
+            let source = fs::read_to_string(&file).unwrap();
+            if let Err(wrong) = parse(&file, &source, &Overrides::default()) {
+                panic!("{}", LoadError(wrong));
+            }
+        }
+    }
 }

@@ -123,6 +123,8 @@ fn every_run_leaves_its_files_and_the_last_line_counts_the_runs() {
     assert!(!run.join(".blobs").exists());
 }
 
+// Whoever calls this ends the child and waits for it.
+#[allow(clippy::zombie_processes)]
 /// Starts `vmtest run` with a QEMU that stays, and waits until all its children are there.
 fn running(place: &Place) -> (Child, Vec<i32>) {
     place.qemu(&format!("{SPEAK_QMP} answer"));
