@@ -67,6 +67,7 @@ fn text(bytes: &[u8]) -> String {
 #[derive(Debug, Default)]
 pub struct Tail {
     lines: VecDeque<String>,
+    count: usize,
 }
 
 impl Tail {
@@ -76,6 +77,26 @@ impl Tail {
             self.lines.pop_front();
         }
         self.lines.push_back(line.to_owned());
+        self.count += 1;
+    }
+
+    /// How many lines have come so far.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The lines that came after the first `count`, at most `most` of them, each indented.
+    pub fn since(&self, count: usize, most: usize) -> String {
+        let new = (self.count - count.min(self.count)).min(self.lines.len());
+        let skip = self.lines.len() - new;
+        let lines: Vec<String> = self
+            .lines
+            .iter()
+            .skip(skip)
+            .take(most)
+            .map(|line| format!("  {line}"))
+            .collect();
+        lines.join("\n")
     }
 
     /// The last `count` lines, for a reason: each indented, or a word when there are none.
@@ -130,5 +151,8 @@ mod tests {
             tail.push(&number.to_string());
         }
         assert_eq!(tail.last(2), "  998\n  999");
+        assert_eq!(tail.since(997, 2), "  997\n  998");
+        assert_eq!(tail.since(tail.count(), 2), "");
+        assert_eq!(tail.since(0, 1), format!("  {}", 1000 - KEEP));
     }
 }

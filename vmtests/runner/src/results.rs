@@ -21,6 +21,9 @@ use vmtest_protocol::message::Requests;
 /// Layout of results.json.
 const SCHEMA: u32 = 1;
 
+/// Lines of a reason that are printed.
+const SHOWN_LINES: usize = 40;
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -114,16 +117,24 @@ impl RunResult {
         );
         match self.reason.is_empty() {
             true => head,
-            false => format!("{head}\n{}", indented(&self.reason)),
+            false => format!("{head}\n{}", self.shown_reason()),
         }
     }
-}
 
-fn indented(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("    {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    fn shown_reason(&self) -> String {
+        let all = self.reason.lines().count();
+        let mut lines: Vec<String> = self
+            .reason
+            .lines()
+            .take(SHOWN_LINES)
+            .map(|line| format!("    {line}"))
+            .collect();
+        if all > SHOWN_LINES {
+            let left = all - SHOWN_LINES;
+            lines.push(format!("    ({left} lines more in results.json)"));
+        }
+        lines.join("\n")
+    }
 }
 
 /// All runs of an invocation.

@@ -431,13 +431,12 @@ impl Run<'_> {
                 Verdict::new(Outcome::Failed, format!("{what}: {reason}"))
             }
             message::Outcome::TimedOut { blocked, .. } => {
-                vm.show_blocked();
+                let console = vm.show_blocked();
                 Verdict::new(
                     Outcome::Failed,
                     format!(
-                        "{what}: {reason}{}\nconsole:\n{}",
+                        "{what}: {reason}{}\nconsole:\n{console}",
                         evidence::blocked_text(&blocked),
-                        vm.console_tail()
                     ),
                 )
             }
@@ -471,13 +470,12 @@ impl Run<'_> {
         match off {
             Ok(true) => {}
             Ok(false) => {
-                vm.show_blocked();
+                let console = vm.show_blocked();
                 return Verdict::new(
                     Outcome::Failed,
                     format!(
-                        "the guest did not power off within {} s\nconsole:\n{}",
+                        "the guest did not power off within {} s\nconsole:\n{console}",
                         limit.as_secs(),
-                        vm.console_tail()
                     ),
                 );
             }
@@ -533,10 +531,11 @@ impl Run<'_> {
             ),
             Trouble::Interrupted => return format!("{what}: interrupted"),
         };
-        if matches!(trouble, Trouble::Deadline) {
-            vm.show_blocked();
-        }
-        format!("{head}\nconsole:\n{}", vm.console_tail())
+        let console = match trouble {
+            Trouble::Deadline => vm.show_blocked(),
+            _ => vm.console_tail(),
+        };
+        format!("{head}\nconsole:\n{console}")
     }
 
     /// Leaves only what is worth keeping, with the names that are promised.

@@ -45,8 +45,12 @@ const SPLAT_REST: Duration = Duration::from_millis(500);
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long a write to the agent may block before the guest counts as stuck.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// How long the answer to a sysrq command is listened for.
+const SYSRQ_ANSWER: Duration = Duration::from_millis(600);
 /// Console lines in a reason.
-pub const TAIL_LINES: usize = 30;
+const TAIL_LINES: usize = 30;
+/// Lines of the kernel's list of blocked tasks in a reason.
+const BLOCKED_LINES: usize = 80;
 
 /// What comes from the machine.
 enum Happening {
@@ -269,22 +273,38 @@ impl Vm {
     }
 
     /// Asks the kernel, over the serial line and so without the agent, to print its blocked tasks
-    /// and what the CPUs do; waits until it has.
-    pub fn show_blocked(&mut self) {
-        for key in ["9", "w", "l"] {
-            let Some(control) = &mut self.control else {
-                return;
-            };
-            if control.send_break(qemu::CONSOLE_ID).is_err() {
-                return;
+    /// and what the CPUs do. The answer is what a reason shows: the console's last lines from
+    /// before, and the blocked tasks. What the CPUs do is left to the console's log.
+    pub fn show_blocked(&mut self) -> String {
+        let before = self.console_tail();
+        let seen = self.tail.count();
+        // All messages are to be printed; then the blocked tasks.
+        for key in ["9", "w"] {
+            if !self.sysrq(key) {
+                return before;
             }
-            if self.console.write_all(key.as_bytes()).is_err() {
-                return;
-            }
-            // The key must arrive as the character after the break, not in the next one's queue.
-            let _ = self.listen(Duration::from_millis(400));
         }
-        let _ = self.listen(Duration::from_millis(600));
+        let blocked = self.tail.since(seen, BLOCKED_LINES);
+        self.sysrq("l");
+        match blocked.is_empty() {
+            true => format!("{before}\n(the kernel did not answer sysrq on its serial line)"),
+            false => format!("{before}\nblocked tasks, asked for by sysrq:\n{blocked}"),
+        }
+    }
+
+    /// Sends one sysrq command over the serial line and lets the answer come.
+    fn sysrq(&mut self, key: &str) -> bool {
+        let Some(control) = &mut self.control else {
+            return false;
+        };
+        if control.send_break(qemu::CONSOLE_ID).is_err()
+            || self.console.write_all(key.as_bytes()).is_err()
+        {
+            return false;
+        }
+        // The key must arrive as the character after its break, and not after the next one.
+        let _ = self.listen(SYSRQ_ANSWER);
+        true
     }
 
     /// The last lines of the console.
