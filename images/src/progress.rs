@@ -69,9 +69,8 @@ impl Progress {
     /// A piece of work begins that has `steps` steps.
     pub fn expect(&self, steps: u64) {
         if let Output::Bar(bar) = &self.out {
-            bar.reset();
-            bar.set_length(steps);
-            bar.set_position(0);
+            let running = u64::from(!bar.prefix().is_empty());
+            bar.set_length(bar.position() + running + steps);
         }
     }
 
@@ -80,8 +79,12 @@ impl Progress {
         match &self.out {
             Output::Bar(bar) => {
                 bar.enable_steady_tick(Duration::from_millis(200));
-                if !bar.prefix().is_empty() && bar.position() < bar.length().unwrap_or(0) {
+                if !bar.prefix().is_empty() {
                     bar.inc(1);
+                }
+                // Work that nobody announced makes the bar longer.
+                if bar.length().unwrap_or(0) <= bar.position() {
+                    bar.set_length(bar.position() + 1);
                 }
                 bar.set_prefix(text.to_owned());
                 bar.set_message("");

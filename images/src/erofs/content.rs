@@ -221,29 +221,62 @@ fn write_file(path: &Path, stream: &Stream, size: u64) -> Result<String> {
     Ok(hex::encode(hash.finalize()))
 }
 
-/// Sets `count` user attributes, one of them empty if there are several.
+/// Sets `count` user attributes, the second of them empty.
+///
+/// mkfs.erofs stores them in the order that the filesystem lists them in: that of setting (ext4,
+/// xfs), its reverse (tmpfs once), or by descending name (tmpfs today). Descending is what all can
+/// be brought to. Several attributes have short values, so that ext4 keeps them all in the inode
+/// and in order.
 fn set_xattrs(path: &Path, stream: &Stream, count: u32) -> Result<BTreeMap<String, String>> {
-    let mut xattrs = BTreeMap::new();
+    let mut wanted = Vec::new();
     let mut generator = stream.generator("xattrs");
     for index in 0..count {
-        let name = format!("user.test{index}");
-        let length = if index == 1 {
+        let most = match (count, index) {
+            (1, _) => 64,
+            (_, 1) => 0,
+            _ => 8,
+        };
+        let length = if most == 0 {
             0
         } else {
-            1 + generator.next_u32() as usize % 64
+            1 + generator.next_u32() as usize % most
         };
         let mut value = vec![0; length];
         generator.fill_bytes(&mut value);
-        rustix::fs::setxattr(path, &name, &value, XattrFlags::empty()).with_context(|| {
+        wanted.push((format!("user.test{index}"), value));
+    }
+    let set = |(name, value): &(String, Vec<u8>)| {
+        rustix::fs::setxattr(path, name, value, XattrFlags::empty()).with_context(|| {
             format!(
                 "cannot set {name} on {}; the cache must be on a filesystem with user attributes \
                  (ext4, xfs, btrfs)",
                 path.display()
             )
-        })?;
-        xattrs.insert(name, hex::encode(value));
+        })
+    };
+    wanted.iter().rev().try_for_each(set)?;
+    if wanted.len() > 1 && !lists_in_order(path)? {
+        for (name, _) in &wanted {
+            rustix::fs::removexattr(path, name)
+                .with_context(|| format!("cannot remove {name} from {}", path.display()))?;
+        }
+        wanted.iter().try_for_each(set)?;
     }
-    Ok(xattrs)
+    Ok(wanted
+        .into_iter()
+        .map(|(name, value)| (name, hex::encode(value)))
+        .collect())
+}
+
+/// Whether the filesystem lists a file's user attributes by descending name.
+fn lists_in_order(path: &Path) -> Result<bool> {
+    let mut buffer = vec![0; 64 << 10];
+    let size = rustix::fs::listxattr(path, &mut buffer[..])
+        .with_context(|| format!("cannot list the attributes of {}", path.display()))?;
+    let names = buffer[..size].split(|&byte| byte == 0);
+    Ok(names
+        .filter(|name| name.starts_with(b"user."))
+        .is_sorted_by(|one, next| one > next))
 }
 
 #[cfg(test)]
@@ -329,6 +362,30 @@ mod tests {
         );
         let closed = fs::metadata(dir.path().join("closed")).unwrap();
         assert_eq!(closed.permissions().mode() & 0o7777, 0o500);
+    }
+
+    #[test]
+    fn attributes_are_listed_in_one_order_whatever_the_filesystem() {
+        let text = "seed: 1\nfiles: [{path: a, size: 1, xattrs: 3}]\n";
+        let spec = Spec::parse("x", text).unwrap();
+        for place in [std::env::temp_dir(), "/dev/shm".into()] {
+            let Ok(dir) = tempfile::tempdir_in(&place) else {
+                continue;
+            };
+            // Old kernels have no user attributes on tmpfs: nothing to order there.
+            let probe = dir.path().join("probe");
+            fs::write(&probe, "").unwrap();
+            if rustix::fs::setxattr(&probe, "user.p", b"", XattrFlags::empty()).is_err() {
+                continue;
+            }
+            fs::remove_file(&probe).unwrap();
+            write(&spec, "x", dir.path()).unwrap();
+            assert!(
+                lists_in_order(&dir.path().join("a")).unwrap(),
+                "{}",
+                place.display()
+            );
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::index::Image;
 use spec::Spec;
 
 /// Changes when the way of building changes in a way that the result shows.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 3;
 
 /// Builds the images of these descriptions (of all there are, if none is named), or finds them
 /// built.

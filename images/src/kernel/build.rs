@@ -45,7 +45,7 @@ pub fn build(builder: &Builder, lock: &KernelLock, toolchain: &Toolchain) -> Res
     let folder = match builder.cache.find("kernel", &key) {
         Some(folder) => folder,
         None => {
-            builder.progress.expect(7);
+            builder.progress.expect(6);
             let source = fetch::source(builder, lock)?;
             builder
                 .cache

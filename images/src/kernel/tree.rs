@@ -81,7 +81,7 @@ pub fn build(
         fs::remove_file(&stamp).with_context(|| format!("cannot remove {}", stamp.display()))?;
     }
     let out = folder.join("build");
-    builder.progress.expect(3);
+    builder.progress.expect(2);
     let log = command::fresh_log(builder.cache.log("tree", &place)?)?;
     let tree = Tree {
         builder,
