@@ -251,9 +251,12 @@ impl Run<'_> {
             self.end_badly(vm);
             return verdict;
         }
+        if let Some(verdict) = self.check_module(vm) {
+            self.end_badly(vm);
+            return verdict;
+        }
         self.result.seconds_to_first_step = Some(started.elapsed().as_secs_f64());
         if let Some(mut verdict) = self.steps(vm) {
-            // A splat is the better reason than the step that suffered from it.
             if let Some(collected) = self.end_badly(vm) {
                 evidence::record(self.result, &collected);
             }
@@ -303,6 +306,17 @@ impl Run<'_> {
             )),
             Err(trouble) => Some(self.judge("set-up in the guest", &trouble, vm)),
         }
+    }
+
+    /// Which module is loaded is looked at before the steps: these may unload it.
+    fn check_module(&mut self, vm: &mut Vm) -> Option<Verdict> {
+        let collected = match collect(vm, self.common.scaled(COLLECT_LIMIT)) {
+            Ok(collected) => collected,
+            Err(trouble) => return Some(self.judge("looking at the modules", &trouble, vm)),
+        };
+        self.result.modules = collected.modules.clone();
+        evidence::wrong_module(self.planned.module, &collected)
+            .map(|reason| Verdict::new(Outcome::Error, reason))
     }
 
     fn setup(&self) -> Setup {
@@ -482,7 +496,7 @@ impl Run<'_> {
             Err(trouble) => return self.judge("power off", &trouble, vm),
         }
         let required = self.planned.scenario.requires_requests;
-        match evidence::missing(self.planned.module, &collected, required) {
+        match evidence::too_few(&collected, required) {
             None => Verdict::new(Outcome::Passed, ""),
             Some(reason) => Verdict::new(Outcome::Error, reason),
         }
