@@ -219,14 +219,31 @@ impl<S: Slots> Table<S> {
     /// delivery that counts: not so when the request has been answered, removed, or delivered
     /// again by [`Table::restore`].
     pub fn hand_back(&mut self, ticket: Ticket) -> bool {
-        let at = ticket.id.slot;
-        match self.by_id(ticket.id) {
-            Some(request) if request.turn == ticket.turn => {}
-            _ => return false,
-        }
-        self.rename(at);
+        let Some(at) = self.undo_delivery(ticket) else {
+            return false;
+        };
         self.requeue(at);
         true
+    }
+
+    /// As [`Table::hand_back`], but the request goes to the end of the FIFO: for a delivery that is
+    /// likely to fail again (the daemon can have no more fds), so that it does not keep those
+    /// behind it, which may help the daemon, from being delivered.
+    pub fn hand_back_last(&mut self, ticket: Ticket) -> bool {
+        let Some(at) = self.undo_delivery(ticket) else {
+            return false;
+        };
+        self.requeue_last(at);
+        true
+    }
+
+    fn undo_delivery(&mut self, ticket: Ticket) -> Option<u32> {
+        let request = self.by_id(ticket.id)?;
+        if request.turn != ticket.turn {
+            return None;
+        }
+        self.rename(ticket.id.slot);
+        Some(ticket.id.slot)
     }
 
     /// A CLOSE was delivered: that completes it. `None` when it is gone already, or is no CLOSE.
@@ -342,18 +359,14 @@ impl<S: Slots> Table<S> {
     }
 
     /// The object's fd is gone: what was delivered of it goes back to the front of the FIFO,
-    /// oldest first. An OPEN gets a new message id, since a reply to the old one would open an
-    /// object without an fd; a READ keeps its. Returns how many. Takes the time of the object's
-    /// requests.
+    /// oldest first. Ids stay: a daemon may close the fd first and refuse the OPEN then. (That it
+    /// cannot open an object without an fd is for the caller to see to.) Returns how many. Takes
+    /// the time of the object's requests.
     pub fn renew_object(&mut self, object: ObjectQueue) -> u32 {
         let mut renewed: u32 = 0;
         let mut at = self.anchor(object).map_or(NIL, |anchor| anchor.own.last());
         while let Some(request) = self.request(at) {
-            let (place, kind) = (request.place, request.op.kind());
-            if place == Place::Out {
-                if kind == Kind::Open {
-                    self.rename(at);
-                }
+            if request.place == Place::Out {
                 self.requeue(at);
                 renewed = renewed.saturating_add(1);
             }

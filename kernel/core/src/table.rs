@@ -221,12 +221,26 @@ impl<S: Slots> Table<S> {
 
     /// Moves a request that is out to the front of the FIFO; one that is not stays where it is.
     pub(super) fn requeue(&mut self, at: u32) {
+        if self.no_longer_out(at) {
+            push_front(&mut self.slots, Chain::Queue, &mut self.fifo, at);
+        }
+    }
+
+    /// Moves a request that is out to the end of the FIFO; one that is not stays where it is.
+    pub(super) fn requeue_last(&mut self, at: u32) {
+        if self.no_longer_out(at) {
+            push_back(&mut self.slots, Chain::Queue, &mut self.fifo, at);
+        }
+    }
+
+    /// Notes that a request that was out waits again; whether it was.
+    fn no_longer_out(&mut self, at: u32) -> bool {
         match self.request_mut(at) {
             Some(request) if request.place == Place::Out => request.place = Place::Waiting,
-            _ => return,
+            _ => return false,
         }
         self.out = self.out.saturating_sub(1);
-        push_front(&mut self.slots, Chain::Queue, &mut self.fifo, at);
+        true
     }
 
     /// Gives a request a message id that no daemon has seen.

@@ -391,9 +391,6 @@ impl Both {
         for at in (0..self.live.len()).rev() {
             let entry = &mut self.live[at];
             if entry.object == object && entry.place == Place::Out {
-                if entry.op == Op::Open {
-                    entry.msg_id = None;
-                }
                 self.requeue(at);
                 renewed += 1;
             }

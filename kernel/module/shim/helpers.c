@@ -101,9 +101,15 @@ int cf_security_unlink(struct vfsmount *mnt, struct dentry *dir, struct dentry *
 	return security_path_unlink(&path, victim);
 }
 
+/* The extra reference keeps the dentry positive, and so its inode pinned, for the caller. */
 int cf_unlink(struct dentry *dir, struct dentry *victim)
 {
-	return vfs_unlink(&nop_mnt_idmap, d_inode(dir), victim, NULL);
+	int ret;
+
+	dget(victim);
+	ret = vfs_unlink(&nop_mnt_idmap, d_inode(dir), victim, NULL);
+	dput(victim);
+	return ret;
 }
 
 int cf_link(struct dentry *old, struct dentry *dir, struct dentry *new_dentry)

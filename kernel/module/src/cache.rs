@@ -10,6 +10,7 @@
 //! Lock order: the daemon's command lock, then the list of volumes or of objects, then the request
 //! table. The last is a leaf: under it nothing sleeps, allocates, or drops a reference.
 
+use crate::daemon::Token;
 use crate::interface::ObjectList;
 use crate::namei;
 use crate::namei::Directory;
@@ -86,6 +87,8 @@ pub(crate) struct Cache {
     /// On-demand requests.
     #[pin]
     pub(crate) ondemand: Requests,
+    /// Ends last.
+    _token: Token,
 }
 
 /// Shows that the list of volumes is locked and that the volume in question is on it.
@@ -102,7 +105,7 @@ impl Cache {
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new() -> Result<Arc<Cache>> {
+    pub(crate) fn new(token: Token) -> Result<Arc<Cache>> {
         Ok(Arc::pin_init(
             try_pin_init!(Cache {
                 bound: Once::new(),
@@ -118,6 +121,7 @@ impl Cache {
                 objects <- new_mutex!(ObjectList::new(), "Cache::objects"),
                 volumes <- new_mutex!(KVVec::new(), "Cache::volumes"),
                 ondemand <- Requests::new(),
+                _token: token,
             }? KernelError),
             GFP_KERNEL,
         )?)
@@ -333,7 +337,7 @@ impl Cache {
         let mut volumes = self.volumes.lock();
         match volumes.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(volume),
-            None => volumes.push(Some(volume), GFP_KERNEL)?,
+            None => push(&mut volumes, Some(volume), GFP_KERNEL)?,
         }
         Ok(())
     }

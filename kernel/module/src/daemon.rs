@@ -29,8 +29,9 @@ use kernel::sync::Mutex;
 /// Whether a cache exists: there can be one at a time.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// The right to have a cache; given back when dropped.
-struct Token;
+/// The right to have a cache; given back when dropped, which is the last that a cache does: then its
+/// name is free and its directories are no longer marked as in use.
+pub(crate) struct Token;
 
 impl Token {
     /// # Errors
@@ -58,15 +59,13 @@ struct Config {
 }
 
 /// What the device fd and every anonymous fd hold. When the last of them goes, the cache is
-/// withdrawn; then it ends, as everything else that holds it has gone with the withdrawal; and only
-/// then may there be another one.
+/// withdrawn, and with it goes everything else that holds it.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Binding {
     /// Commands run one at a time, under this lock.
     #[pin]
     config: Mutex<Config>,
     cache: Arc<Cache>,
-    token: Token,
 }
 
 impl Binding {
@@ -88,8 +87,7 @@ pub(crate) fn open() -> Result<Arc<Binding>> {
     if !cred::current_is_admin() {
         return Err(EPERM);
     }
-    let token = Token::take()?;
-    let cache = Cache::new()?;
+    let cache = Cache::new(Token::take()?)?;
     let config = Config {
         dir: None,
         tag: None,
@@ -100,7 +98,6 @@ pub(crate) fn open() -> Result<Arc<Binding>> {
         try_pin_init!(Binding {
             config <- new_mutex!(config, "Binding::config"),
             cache,
-            token,
         }? KernelError),
         GFP_KERNEL,
     )?)

@@ -141,6 +141,11 @@ impl Object {
 }
 
 fn new_object(cookie: &Cookie, volume: Arc<Volume>) -> Result<ObjRef> {
+    // Before the cookie can be seen as being created, when operations may begin on it.
+    if volume.cache().is_ondemand() && !cookie.wants_cache_size() {
+        pr_err!("WANT_CACHE_SIZE is needed for on-demand mode\n");
+        return Err(EINVAL);
+    }
     let name = ObjectName::of(cookie)?;
     let anchor = match volume.cache().is_ondemand() {
         true => Some(Anchor::new(volume.cache())?),
@@ -378,7 +383,7 @@ impl ObjectList {
         let number = match self.free {
             0 => {
                 let end = u32::try_from(self.slots.len()).map_err(|_| ENOMEM)?;
-                self.slots.push(Slot::Free(0), GFP_KERNEL)?;
+                push(&mut self.slots, Slot::Free(0), GFP_KERNEL)?;
                 end.checked_add(1).ok_or(ENOMEM)?
             }
             number => number,

@@ -51,6 +51,10 @@ struct Read {
 impl Transfer for Read {
     const WRITE: bool = false;
 
+    fn begun(&self, object: &Object) {
+        let _ = object;
+    }
+
     fn done(&self, object: &Object, file: &File, result: Result<usize>) -> Result<usize> {
         match result {
             Err(e) => {
@@ -136,6 +140,11 @@ struct Write {
 impl Transfer for Write {
     const WRITE: bool = true;
 
+    fn begun(&self, object: &Object) {
+        let writing = &object.cache().b_writing;
+        writing.fetch_add(self.blocks, Ordering::Relaxed);
+    }
+
     fn done(&self, object: &Object, file: &File, result: Result<usize>) -> Result<usize> {
         if let Err(e) = result {
             trace::io_error(Some(object), file.inode(), e, word::WRITE);
@@ -160,10 +169,6 @@ pub(crate) fn write_file(
     stats::count_write();
     let len = iter.count();
     let blocks = backing.block_size.blocks(len as u64);
-    object
-        .cache()
-        .b_writing
-        .fetch_add(blocks, Ordering::Relaxed);
     trace::write(object, file.inode(), start, len);
     let object = object.get(RefReason::Transfer);
     done(kiocb::submit(

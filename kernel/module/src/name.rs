@@ -14,9 +14,10 @@ impl Name {
     /// # Errors
     /// EINVAL for a name with a NUL in it, ENOMEM.
     fn new(bytes: &[u8]) -> Result<Name> {
-        let mut name = KVec::with_capacity(bytes.len().saturating_add(1), GFP_KERNEL)?;
-        name.extend_from_slice(bytes, GFP_KERNEL)?;
-        name.push(0, GFP_KERNEL)?;
+        let mut name = KVec::from_elem(0u8, bytes.len().saturating_add(1), GFP_KERNEL)?;
+        for (to, from) in name.iter_mut().zip(bytes) {
+            *to = *from;
+        }
         CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
         Ok(Name(name))
     }

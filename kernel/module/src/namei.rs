@@ -255,10 +255,9 @@ fn try_bury(
             })
         }
     };
-    // Whatever became of it, the cache does not use the directory any more.
-    if let Some(inode) = victim.inode() {
-        inode.lock().unmark();
-        trace::unmark(object, inode);
+    // Where it stays, the mark is the caller's business.
+    if let (Ok(()), Some(inode)) = (&result, victim.inode()) {
+        unmark(object, inode);
     }
     result
 }

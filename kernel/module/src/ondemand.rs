@@ -26,6 +26,7 @@ use crate::pure::wire;
 use crate::requests::Chunks;
 use crate::requests::Pending;
 use crate::requests::Phase;
+use crate::requests::TRIES;
 use crate::sys::anon::AnonFile;
 use crate::sys::anon::FdSlot;
 use crate::sys::complete::Completion;
@@ -37,9 +38,6 @@ use crate::sys::trace;
 use crate::sys::user::UserOut;
 use crate::sys::waitq::EPOLLIN;
 use kernel::sync::Arc;
-
-/// How often a sender makes room for its request before it gives up.
-const TRIES: u32 = 16;
 
 /// An object's place in the request table, given up when the object ends.
 pub(crate) struct Anchor {
@@ -146,7 +144,7 @@ fn enqueue(
 /// has it open already.
 ///
 /// # Errors
-/// EINVAL when the filesystem does not let the cache say how large the object is; as [`send`].
+/// As [`send`].
 pub(crate) fn init_object(object: &Object) -> Result {
     let Some(anchor) = object.anchor() else {
         return Ok(());
@@ -154,10 +152,6 @@ pub(crate) fn init_object(object: &Object) -> Result {
     let table = &object.cache().ondemand;
     if table.with(|t| t.object(anchor.queue()).map(|s| s.phase)) == Some(Phase::Open) {
         return Ok(());
-    }
-    if !object.cookie().wants_cache_size() {
-        pr_err!("WANT_CACHE_SIZE is needed for on-demand mode\n");
-        return Err(EINVAL);
     }
     send(object, Op::Open)
 }
@@ -295,9 +289,15 @@ pub(crate) fn daemon_read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Resu
         Op::Read { off, len } => deliver_read(&delivery, off, len, out),
     };
     if result.is_err() {
-        cache
-            .ondemand
-            .with(|table| table.hand_back(delivery.ticket));
+        let is_open = delivery.op == Op::Open;
+        cache.ondemand.with(|table| {
+            if is_open {
+                // It may be for want of fds, which what comes behind it may bring.
+                table.hand_back_last(delivery.ticket)
+            } else {
+                table.hand_back(delivery.ticket)
+            }
+        });
         cache.pollq().wake(EPOLLIN);
     }
     result

@@ -19,3 +19,21 @@ pub(crate) use kernel::prelude::PinInit;
 
 /// The kernel crate's error, which its constructors need.
 pub(crate) use kernel::error::Error as KernelError;
+
+/// Appends to a vector. The kernel's own `push` adds and doubles with overflow checks, whose panics
+/// the compiler can only leave out when it sees that the numbers are small.
+///
+/// # Errors
+/// ENOMEM.
+#[inline(always)]
+pub(crate) fn push<T, A: kernel::alloc::Allocator>(
+    vec: &mut kernel::alloc::Vec<T, A>,
+    value: T,
+    flags: kernel::alloc::Flags,
+) -> Result {
+    let (len, capacity) = (vec.len(), vec.capacity());
+    if len > capacity || capacity > u32::MAX as usize || len >= u32::MAX as usize {
+        return Err(ENOMEM);
+    }
+    Ok(vec.push(value, flags)?)
+}

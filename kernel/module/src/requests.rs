@@ -50,11 +50,18 @@ pub(crate) struct Pending {
 impl Pending {
     /// Ends the request. Not to be called under the table's lock.
     pub(crate) fn end(self, result: Result) {
-        if let Some(waiter) = &self.waiter {
+        let Pending { object, waiter } = self;
+        // Before the waiter is woken: until then its caller holds the object, so that this is not
+        // the last reference, whose end takes locks that the caller of this may hold.
+        drop(object);
+        if let Some(waiter) = waiter {
             waiter.complete(result);
         }
     }
 }
+
+/// How often room is made before giving up, when others keep taking it.
+pub(crate) const TRIES: u32 = 16;
 
 /// Slots in a chunk, and the bits that number them.
 const CHUNK_BITS: u32 = 8;
@@ -130,19 +137,18 @@ impl Requests {
         }
         let mut chunk = Chunk::with_capacity(CHUNK, GFP_KERNEL)?;
         for _ in 0..CHUNK {
-            chunk.push(Slot::new(), GFP_KERNEL)?;
+            push(&mut chunk, Slot::new(), GFP_KERNEL)?;
         }
-        // What another task's chunk has made superfluous is kept for later; the list of chunks has
-        // its full length from the beginning, so that this does not allocate.
+        // The list of chunks has its full length from the beginning, so that this does not
+        // allocate; a chunk too many is dropped after unlocking.
         let surplus = self.with(|table| {
             let chunks = &mut table.slots_mut().chunks;
-            if chunks.len() >= CHUNKS {
+            if chunks.len() >= CHUNKS.min(chunks.capacity()) {
                 return Some(chunk);
             }
-            let pushed = chunks.push(chunk, GFP_ATOMIC);
+            let pushed = push(chunks, chunk, GFP_ATOMIC);
             table.grow();
-            debug_assert!(pushed.is_ok());
-            None
+            pushed.err().map(|_| Chunk::new())
         });
         drop(surplus);
         Ok(())
@@ -153,12 +159,18 @@ impl Requests {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn add_object(&self) -> Result<ObjectQueue> {
-        self.make_room()?;
-        let state = State {
-            phase: Phase::Closed,
-            id: 0,
-        };
-        self.with(|table| table.add_object(state).map_err(|_| ENOMEM))
+        for _ in 0..TRIES {
+            self.make_room()?;
+            let state = State {
+                phase: Phase::Closed,
+                id: 0,
+            };
+            // When it is full again, others were faster.
+            if let Ok(queue) = self.with(|table| table.add_object(state)) {
+                return Ok(queue);
+            }
+        }
+        Err(ENOMEM)
     }
 
     /// Ends everything that is in the table, and lets nothing in any more.

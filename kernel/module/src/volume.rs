@@ -91,11 +91,11 @@ fn make(cache: &Arc<Cache>, bound: &Bound, vcookie: &VolumeCookie) -> Result<Arc
                 Err(e) => return Err(e),
             }
         }
-        let mut fans = KVec::with_capacity(usize::from(FANS), GFP_KERNEL)?;
+        let mut fans = KVec::new();
         for index in 0..FANS {
             let name = name::fan(index as u8);
             let (fan, _) = namei::get_directory(cache, &bound.backing, &dir, name.as_c_str())?;
-            fans.push(fan, GFP_KERNEL)?;
+            push(&mut fans, fan, GFP_KERNEL)?;
         }
         return Ok(Arc::new(
             Volume {

@@ -27,6 +27,9 @@ pub(crate) trait Transfer: Send + Sync + 'static {
     /// Whether memory is written to the file.
     const WRITE: bool;
 
+    /// Called once, just before the transfer begins; [`Transfer::done`] follows.
+    fn begun(&self, object: &Object);
+
     /// Called when the transfer has ended, perhaps in an interrupt: it must not sleep. Returns what
     /// the caller is to be told.
     fn done(&self, object: &Object, file: &File, result: Result<usize>) -> Result<usize>;
@@ -100,6 +103,7 @@ pub(crate) fn submit<T: Transfer>(
         }
     };
     *ki.term.get_mut() = term;
+    ki.transfer.begun(&ki.object);
     let ki = KBox::into_raw(ki);
     let ret = {
         let _nofs = NoFs::enter();
@@ -148,7 +152,9 @@ unsafe extern "C" fn complete<T: Transfer>(iocb: *mut bindings::kiocb, ret: isiz
     let _ = unsafe { finish(iocb.cast::<Kiocb<T>>(), ret, true) };
 }
 
-/// Ends a transfer: gives up the completer's share, and tells the caller.
+/// Ends a transfer: gives up the completer's share, and tells the caller what `Transfer::done` makes
+/// of the result. Returns the result itself: a caller that has been told of an error through its
+/// function must not be told a second time.
 ///
 /// # Safety
 /// `ki` comes from `submit`, its completer's share has not been given up, and this is called once.
@@ -158,13 +164,13 @@ unsafe fn finish<T: Transfer>(ki: *mut Kiocb<T>, ret: isize, was_async: bool) ->
     let result = check64(ret as i64)
         .map(|n| n as usize)
         .map_err(Errno::without_restart);
-    let result = this.transfer.done(&this.object, &this.file, result);
+    let told = this.transfer.done(&this.object, &this.file, result);
     // SAFETY: only the completer touches it, and there is one.
     let term = unsafe { (*this.term.get()).take() };
     // SAFETY: gives up the completer's share; `this` is not used any more.
     unsafe { put(ki) };
     if let Some(term) = term {
-        term.end(result, was_async);
+        term.end(told, was_async);
     }
     result
 }

@@ -10,6 +10,8 @@ use super::fscache::Cookie;
 use super::object::Object;
 use core::ffi::c_void;
 use core::marker::PhantomData;
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering;
 use kernel::types::Opaque;
 
 pub(crate) use bindings::netfs_io_source as Source;
@@ -88,27 +90,43 @@ impl Resources {
 
     /// The file that the operation works on.
     pub(crate) fn file(&self) -> Option<&File> {
+        if self.file_slot().load(Ordering::Acquire).is_null() {
+            return None;
+        }
         let res = self.as_ptr();
         // SAFETY: valid while the operation lasts.
         let slot = unsafe { core::ptr::addr_of!((*res).cache_priv2) };
-        // SAFETY: holds null or the reference that `set_file` put there; only the operation itself
-        // changes it.
+        // SAFETY: holds the reference that `set_file` put there, which stays until the end.
         unsafe { File::from_slot(slot) }
     }
 
-    /// Gives the operation its file, unless it has one, and the table of operations.
+    fn file_slot(&self) -> &AtomicPtr<c_void> {
+        let res = self.as_ptr();
+        // SAFETY: valid while the operation lasts.
+        let slot = unsafe { core::ptr::addr_of_mut!((*res).cache_priv2) };
+        // SAFETY: set at most once, here and atomically, and taken back at the end only.
+        unsafe { AtomicPtr::from_ptr(slot) }
+    }
+
+    /// Gives the operation the table of operations, and its file unless it has one. An operation
+    /// that began before the object had a file may come here again, from any of its tasks.
     pub(crate) fn set_file(&self, file: Option<File>) {
         let res = self.as_ptr();
-        if self.file().is_some() {
-            return;
-        }
-        // SAFETY: valid while the operation lasts; called by the task that begins it.
-        let ops = unsafe { &mut (*res).ops };
-        *ops = super::ops::netfs_ops();
-        if let Some(file) = file {
-            // SAFETY: as just said.
-            let slot = unsafe { &mut (*res).cache_priv2 };
-            *slot = file.into_ptr().cast();
+        // SAFETY: valid while the operation lasts.
+        let ops = unsafe { core::ptr::addr_of_mut!((*res).ops) };
+        // SAFETY: one store of a pointer; whoever else stores here stores the same.
+        unsafe { ops.write_volatile(super::ops::netfs_ops()) };
+        let Some(file) = file else { return };
+        let raw = file.into_ptr().cast();
+        let slot = self.file_slot();
+        if let Err(_other) = slot.compare_exchange(
+            core::ptr::null_mut(),
+            raw,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            // SAFETY: the reference was ours and has not been stored.
+            unsafe { bindings::fput(raw.cast()) };
         }
     }
 

@@ -38,9 +38,12 @@ pub(crate) struct Object {
     refs: UnsafeCell<bindings::refcount_t>,
     fscache: NonNull<bindings::fscache_cache>,
     debug_id: u32,
-    cookie: CookieRef,
+    /// Ends before the cookie: putting the last cookie of a volume frees the volume, whose record
+    /// must then not be held here any more, or its directories would stay marked as in use while
+    /// somebody who waits for the volume takes them.
     #[pin]
     data: ObjectData,
+    cookie: CookieRef,
 }
 
 // SAFETY: `base` is written once, `refs` is atomic, `fscache` is only handed to fscache, and the
@@ -75,8 +78,8 @@ impl Object {
                 refs: UnsafeCell::new(refs),
                 fscache,
                 debug_id,
-                cookie,
                 data <- data,
+                cookie,
             }? Errno),
             GFP_KERNEL,
         )?;

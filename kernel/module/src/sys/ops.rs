@@ -42,10 +42,10 @@ static NETFS_OPS: Table<bindings::netfs_cache_ops> = Table(bindings::netfs_cache
     end_operation: Some(end_operation),
     read: Some(read),
     write: Some(write),
-    issue_write: None,
+    issue_write: Some(issue_write),
     expand_readahead: None,
     prepare_read: Some(prepare_read),
-    prepare_write_subreq: None,
+    prepare_write_subreq: Some(prepare_write_subreq),
     prepare_write: Some(prepare_write),
     prepare_ondemand_read: Some(prepare_ondemand_read),
     query_occupancy: Some(query_occupancy),
@@ -234,6 +234,20 @@ unsafe extern "C" fn prepare_read(
     subreq.len = wanted.len;
     subreq.flags = wanted.flags;
     source
+}
+
+/// netfs asks whether a subrequest may be written to the cache. On-demand objects are written by the
+/// daemon only, so that netfs's own writes are refused; classic mode will answer otherwise.
+unsafe extern "C" fn prepare_write_subreq(subreq: *mut bindings::netfs_io_subrequest) {
+    // SAFETY: netfs holds the subrequest during the callback.
+    unsafe { bindings::netfs_prepare_write_failed(subreq) };
+}
+
+/// As [`prepare_write_subreq`], for a subrequest that is on its way.
+unsafe extern "C" fn issue_write(subreq: *mut bindings::netfs_io_subrequest) {
+    let refused = super::errno::ENOBUFS.to_ret() as isize;
+    // SAFETY: netfs leaves the subrequest to whoever ends it, which is done here, once.
+    unsafe { bindings::netfs_write_subrequest_terminated(subreq.cast(), refused, false) };
 }
 
 unsafe extern "C" fn prepare_ondemand_read(
