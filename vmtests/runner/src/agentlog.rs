@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `agent.log`: what the agent said, a line each, for people.
+//! `agent.log`: what the agent said, a line each, for people; and `daemon.log`, the part of it that
+//! the guest's long-lived programs wrote.
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 
+use anyhow::Context;
 use vmtest_protocol::FromAgent;
 use vmtest_protocol::message::Level;
 use vmtest_protocol::message::Outcome;
@@ -12,8 +15,41 @@ use vmtest_protocol::message::Stream;
 /// No more than this of the guest's output is kept, in bytes: the disk of the host is not ours.
 const MAX_LOG: u64 = 64 << 20;
 
-/// Appends a message.
-pub fn write(log: &mut File, message: &FromAgent) {
+/// Both logs.
+#[derive(Debug)]
+pub struct Logs {
+    agent: File,
+    daemon: File,
+}
+
+impl Logs {
+    /// Makes both in the run's folder.
+    pub fn create(dir: &Path) -> anyhow::Result<Self> {
+        let create = |name: &str| {
+            let file = dir.join(name);
+            File::create(&file).with_context(|| format!("cannot write {}", file.display()))
+        };
+        Ok(Logs {
+            agent: create("agent.log")?,
+            daemon: create("daemon.log")?,
+        })
+    }
+
+    /// Appends a message.
+    pub fn message(&mut self, message: &FromAgent) {
+        write(&mut self.agent, message);
+        if let FromAgent::Output { id: 0, .. } = message {
+            write(&mut self.daemon, message);
+        }
+    }
+
+    /// Appends a line to `agent.log`.
+    pub fn note(&mut self, line: &str) {
+        note(&mut self.agent, line);
+    }
+}
+
+fn write(log: &mut File, message: &FromAgent) {
     match message {
         FromAgent::Hello(hello) => note(
             log,
@@ -51,8 +87,13 @@ pub fn write(log: &mut File, message: &FromAgent) {
                 Stream::Stdout => "out",
                 Stream::Stderr => "err",
             };
+            // Programs that outlive their step have no number.
+            let step = match id {
+                0 => String::new(),
+                id => format!(" (step {id})"),
+            };
             for line in text.lines() {
-                note(log, &format!("{source} {stream} (step {id}): {line}"));
+                note(log, &format!("{source} {stream}{step}: {line}"));
             }
         }
         FromAgent::Inner { id, path, outcome } => match outcome {
@@ -85,17 +126,17 @@ pub fn write(log: &mut File, message: &FromAgent) {
                 requests.close
             );
             note(log, &line);
-            for (name, value) in &collected.counters {
-                note(log, &format!("  {name} = {value}"));
-            }
+            let counted = collected.counters.iter().filter(|(_, value)| **value != 0);
+            let counted: Vec<String> = counted.map(|(name, n)| format!("{name}={n}")).collect();
+            note(log, &format!("agent: counters {}", counted.join(" ")));
         }
         FromAgent::Pong { seq } => note(log, &format!("agent: answers ping {seq}")),
         FromAgent::Notice { text } => note(log, &format!("notice: {text}")),
     }
 }
 
-/// Appends a line. Errors are left to whoever misses it: a full disk shows elsewhere.
-pub fn note(log: &mut File, line: &str) {
+/// Errors are left to whoever misses the line: a full disk shows elsewhere.
+fn note(log: &mut File, line: &str) {
     let full = log.metadata().is_ok_and(|meta| meta.len() > MAX_LOG);
     if !full {
         let _ = writeln!(log, "{line}");
@@ -107,5 +148,28 @@ pub fn words(outcome: &Outcome) -> String {
     match outcome.reason() {
         None => "passed".to_owned(),
         Some(reason) => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_daemons_write_is_in_both_logs_and_a_steps_program_in_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut logs = Logs::create(dir.path()).unwrap();
+        for (id, source) in [(0, "daemon"), (3, "/bin/ls")] {
+            logs.message(&FromAgent::Output {
+                id,
+                source: source.to_owned(),
+                stream: Stream::Stderr,
+                text: "one\ntwo\n".to_owned(),
+            });
+        }
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("daemon.log"), "daemon err: one\ndaemon err: two\n");
+        assert!(read("agent.log").starts_with("daemon err: one\n"));
+        assert!(read("agent.log").contains("/bin/ls err (step 3): two\n"));
     }
 }

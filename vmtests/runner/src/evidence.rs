@@ -17,7 +17,7 @@ pub const BLOBS: &str = ".blobs";
 /// Folder of the images' manifests in a run's folder, while it runs.
 pub const FIXTURES: &str = ".fixtures";
 /// The artifact share in a run's folder, while it runs.
-const GUEST: &str = "guest";
+pub const GUEST: &str = "guest";
 
 /// Blocked tasks that a reason shows.
 const SHOWN_TASKS: usize = 4;

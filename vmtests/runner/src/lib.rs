@@ -2,8 +2,8 @@
 //! `vmtest`: boots kernels under QEMU and runs scenarios in them.
 //!
 //! The way of a run: [`scenario`] reads what to do, [`matrix`] says on which modules, [`schedule`]
-//! spreads the runs over threads, and [`run`] carries one out: it makes disks ([`disk`]) and
-//! folders ([`store`]), starts a machine ([`vm`]: [`qemu`]'s command line, [`share`]s, [`qmp`], the
+//! spreads the runs over threads, and [`run`] carries one out: it lets [`prepare`] make disks
+//! ([`disk`]) and folders ([`store`]) and start a machine ([`vm`]: [`qemu`]'s command line, [`share`]s, [`qmp`], the
 //! [`console`] with its [`splat`]s), sends the steps to the agent, takes the [`evidence`], and gives
 //! a result to [`results`]. Nothing outlives a run: see [`exec`].
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ pub mod exec;
 pub mod interrupt;
 pub mod matrix;
 pub mod mutants;
+pub mod prepare;
 pub mod progress;
 pub mod qemu;
 pub mod qmp;

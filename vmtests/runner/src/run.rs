@@ -1,41 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! One run: prepare, boot, carry out the steps, collect the evidence, judge.
 
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Context;
-use anyhow::anyhow;
 use vmtest_protocol::FromAgent;
 use vmtest_protocol::PROTOCOL_VERSION;
 use vmtest_protocol::Step;
 use vmtest_protocol::ToAgent;
 use vmtest_protocol::message;
 use vmtest_protocol::message::Collected;
-use vmtest_protocol::message::Setup;
 
 use crate::accel::Accel;
 use crate::artifacts::Index;
-use crate::disk;
-use crate::disk::DiskFile;
 use crate::evidence;
 use crate::interrupt::Interrupt;
 use crate::matrix::Planned;
-use crate::qemu::Machine;
+use crate::prepare;
+use crate::prepare::Prepared;
 use crate::results::Outcome;
 use crate::results::RunResult;
 use crate::results::StepResult;
-use crate::scenario;
-use crate::scenario::DiskFs;
-use crate::share::ShareSpec;
 use crate::splat::Splat;
 use crate::splat::Splats;
-use crate::store;
-use crate::vm::Surroundings;
-use crate::vm::Traces;
 use crate::vm::Trouble;
 use crate::vm::Vm;
 
@@ -157,13 +146,13 @@ struct Run<'a> {
 impl Run<'_> {
     fn whole(&mut self) -> Verdict {
         (self.stage)("preparing");
-        let prepared = match self.prepare() {
+        let prepared = match Prepared::make(self.common, self.planned, &self.dir) {
             Ok(prepared) => prepared,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
         (self.stage)("booting");
         let started = Instant::now();
-        let mut vm = match self.start(&prepared) {
+        let mut vm = match prepared.start(self.common, self.planned) {
             Ok(vm) => vm,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
@@ -174,70 +163,6 @@ impl Run<'_> {
                 .map(|reason| format!("allowed splat: {reason}")),
         );
         verdict
-    }
-
-    /// Everything on the host that the machine needs.
-    fn prepare(&self) -> anyhow::Result<Prepared> {
-        // What an earlier run left under the same name would be taken for this one's.
-        if self.dir.exists() {
-            fs::remove_dir_all(&self.dir)
-                .with_context(|| format!("cannot clear {}", self.dir.display()))?;
-        }
-        let folder = |name: &str| -> anyhow::Result<PathBuf> {
-            let path = self.dir.join(name);
-            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-            // The helpers and QEMU do not run in the runner's folder for ever: be absolute.
-            path.canonicalize()
-                .with_context(|| format!("cannot resolve {}", path.display()))
-        };
-        let guest = folder("guest")?;
-        let blobs = folder(evidence::BLOBS)?;
-        let fixtures = folder(evidence::FIXTURES)?;
-        let images = scenario::images_named(self.planned.scenario, &self.common.index);
-        store::fill(&blobs, &fixtures, &self.common.index, &images)?;
-        let mut disks = Vec::new();
-        for need in &self.planned.scenario.needs.disks {
-            disks.push(disk::make(need, &self.dir.canonicalize()?)?);
-        }
-        let share = |tag: &str, dir: PathBuf, read_only: bool| ShareSpec {
-            tag: tag.to_owned(),
-            dir,
-            read_only,
-        };
-        let mut shares = vec![share("artifacts", guest, false)];
-        if !images.is_empty() {
-            shares.push(share("blobs", blobs, true));
-            shares.push(share("fixtures", fixtures, true));
-        }
-        Ok(Prepared { disks, shares })
-    }
-
-    fn start(&self, prepared: &Prepared) -> anyhow::Result<Vm> {
-        let needs = &self.planned.scenario.needs;
-        let machine = Machine {
-            program: &self.common.qemu,
-            name: &self.planned.folder,
-            accel: self.common.accel,
-            cpus: needs.cpus.get().map_err(|error| anyhow!(error))?,
-            memory: needs.memory.get().map_err(|error| anyhow!(error))?.0,
-            kernel: &self.common.index.bzimage,
-            initramfs: Some(&self.planned.initramfs),
-            disks: &prepared.disks,
-            append: "",
-            console_log: &self.dir.canonicalize()?.join("console.log"),
-        };
-        Vm::start(
-            &machine,
-            Surroundings {
-                own: &self.common.own,
-                shares: &prepared.shares,
-                splats: &self.common.splats,
-                traces: Traces {
-                    dir: self.dir.clone(),
-                },
-                interrupt: self.common.interrupt.clone(),
-            },
-        )
     }
 
     fn booted(&mut self, vm: &mut Vm, started: Instant) -> Verdict {
@@ -287,7 +212,7 @@ impl Run<'_> {
 
     /// Loads modules and mounts; a verdict when that fails.
     fn set_up(&mut self, vm: &mut Vm) -> Option<Verdict> {
-        let setup = self.setup();
+        let setup = prepare::guest_setup(self.planned);
         let limit = Instant::now() + self.common.scaled(SETUP_LIMIT);
         let done = vm.send(&ToAgent::Setup(setup)).and_then(|()| {
             vm.wait_for(limit, |message| match message {
@@ -317,36 +242,6 @@ impl Run<'_> {
         self.result.modules = collected.modules.clone();
         evidence::wrong_module(self.planned.module, &collected)
             .map(|reason| Verdict::new(Outcome::Error, reason))
-    }
-
-    fn setup(&self) -> Setup {
-        let needs = &self.planned.scenario.needs;
-        let share = |tag: &str, read_only: bool| message::Share {
-            tag: tag.to_owned(),
-            at: format!("/{tag}"),
-            read_only,
-        };
-        let mut shares = vec![share("artifacts", false)];
-        if !needs.images.is_empty() {
-            shares.push(share("blobs", true));
-            shares.push(share("fixtures", true));
-        }
-        let disks = needs
-            .disks
-            .iter()
-            .map(|need| message::Disk {
-                serial: need.name.clone(),
-                at: (need.fs != DiskFs::None)
-                    .then(|| need.at.clone().unwrap_or(format!("/{}", need.name))),
-                fs: "ext4".to_owned(),
-                options: need.options.clone(),
-            })
-            .collect();
-        Setup {
-            modules: self.planned.module.files(),
-            disks,
-            shares,
-        }
     }
 
     /// Carries the steps out; a verdict when one does not pass.
@@ -558,11 +453,6 @@ impl Run<'_> {
             self.result.notes.push(format!("{error:#}"));
         }
     }
-}
-
-struct Prepared {
-    disks: Vec<DiskFile>,
-    shares: Vec<ShareSpec>,
 }
 
 fn collect(vm: &mut Vm, limit: Duration) -> Result<Collected, Trouble> {

@@ -2,7 +2,6 @@
 //! A running virtual machine: its processes, and everything that comes from it as one stream of
 //! happenings that can be waited for with a limit.
 
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,7 +18,7 @@ use vmtest_protocol::ToAgent;
 use vmtest_protocol::frame;
 use vmtest_protocol::frame::FrameError;
 
-use crate::agentlog;
+use crate::agentlog::Logs;
 use crate::console;
 use crate::console::Part;
 use crate::console::Tail;
@@ -103,7 +102,7 @@ pub struct Vm {
     tail: Tail,
     scanner: Scanner,
     splat_since: Option<Instant>,
-    agent_log: File,
+    logs: Logs,
     agent_end: Option<(Instant, String)>,
     console_ended: bool,
     traces: Traces,
@@ -148,9 +147,7 @@ impl Vm {
             agent: agent_end.into(),
             shares: sockets,
         };
-        let agent_log = traces.file("agent.log");
-        let agent_log = File::create(&agent_log)
-            .with_context(|| format!("cannot write {}", agent_log.display()))?;
+        let logs = Logs::create(&traces.dir)?;
         let qemu = machine.spawn(
             around.own,
             channels,
@@ -172,7 +169,7 @@ impl Vm {
             tail: Tail::default(),
             scanner: around.splats.scanner(),
             splat_since: None,
-            agent_log,
+            logs,
             agent_end: None,
             console_ended: false,
             traces,
@@ -222,7 +219,7 @@ impl Vm {
             let left = deadline.saturating_duration_since(now).min(TICK);
             match self.happenings.recv_timeout(left) {
                 Ok(Happening::Agent(message)) => {
-                    agentlog::write(&mut self.agent_log, &message);
+                    self.logs.message(&message);
                     if let Some(found) = wanted(&message) {
                         return Ok(found);
                     }
@@ -338,7 +335,7 @@ impl Vm {
 
     fn take(&mut self, happening: Happening) -> Result<(), Trouble> {
         match happening {
-            Happening::Agent(message) => agentlog::write(&mut self.agent_log, &message),
+            Happening::Agent(message) => self.logs.message(&message),
             Happening::AgentEnd(error) => {
                 self.agent_end = Some((Instant::now(), error.to_string()));
             }
@@ -353,7 +350,7 @@ impl Vm {
             Happening::Console(Part::End) => self.console_ended = true,
             Happening::Qmp(event) => {
                 let line = format!("qemu: event {} {}", event.name, event.data);
-                agentlog::note(&mut self.agent_log, &line);
+                self.logs.note(&line);
             }
         }
         self.splat_in_time()

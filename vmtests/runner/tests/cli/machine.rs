@@ -113,7 +113,13 @@ fn every_run_leaves_its_files_and_the_last_line_counts_the_runs() {
     let artifacts = place.result()["artifacts"].as_str().unwrap().to_owned();
     assert_eq!(artifacts, "runs/first-6.12-c");
     let run = place.at("out").join(artifacts);
-    for file in ["agent.log", "events.jsonl", "qemu.cmdline", "qemu.stderr"] {
+    for file in [
+        "agent.log",
+        "daemon.log",
+        "events.jsonl",
+        "qemu.cmdline",
+        "qemu.stderr",
+    ] {
         assert!(run.join(file).is_file(), "{file}");
     }
     let cmdline = fs::read_to_string(run.join("qemu.cmdline")).unwrap();
