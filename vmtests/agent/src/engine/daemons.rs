@@ -124,6 +124,11 @@ impl Context {
                 .arg("--delay-ms")
                 .arg(delay.get().map_err(wrong)?.to_string());
         }
+        if let Some(fill) = &start.fill {
+            command
+                .arg("--fill")
+                .arg(fill.get().map_err(wrong)?.0.to_string());
+        }
         std::fs::create_dir_all(&start.dir)
             .map_err(|error| wrong(format!("cannot make {}: {error}", start.dir)))?;
         command.stdin(Stdio::null());

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::value::Count;
+use crate::value::Size;
 use crate::value::Span;
 use crate::value::seconds;
 
@@ -41,6 +42,9 @@ pub struct StartDaemon {
     /// Milliseconds that every fetch is delayed, as by a slow network.
     #[serde(default)]
     pub delay_ms: Option<Count>,
+    /// How much is filled around a hole; the daemon's default without it.
+    #[serde(default)]
+    pub fill: Option<Size>,
     /// Further arguments, as they are.
     #[serde(default)]
     pub args: Vec<String>,
