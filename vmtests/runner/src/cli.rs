@@ -21,10 +21,12 @@ use crate::interrupt::EXIT_INTERRUPTED;
 use crate::interrupt::Interrupt;
 use crate::matrix;
 use crate::matrix::Module;
+use crate::matrix::Planned;
 use crate::mutants;
 use crate::progress::Progress;
 use crate::qemu;
 use crate::results::Results;
+use crate::results::RunResult;
 use crate::run::Common;
 use crate::scenario;
 use crate::scenario::LoadError;
@@ -58,7 +60,7 @@ struct Cli {
 enum Verb {
     /// Run every scenario on both modules
     Run(RunArgs),
-    /// Show that each scenario turns red on the module with that scenario's seeded bug
+    /// Show that each scenario passes on the Rust module and fails with that scenario's seeded bug
     Mutants(RunArgs),
     /// Starts a program that ends with this one (for vmtest's own use)
     #[command(name = exec::EXEC_COMMAND, hide = true)]
@@ -242,25 +244,14 @@ fn lock_folder(out: &Path) -> anyhow::Result<File> {
     }
 }
 
-fn jobs(args: &RunArgs) -> usize {
-    args.jobs.map_or_else(schedule::default_jobs, usize::from)
-}
-
 fn run(args: &RunArgs) -> Result<i32, Refused> {
     let ready = make_ready(args)?;
     let runs = matrix::expand(&ready.scenarios, args.module, &ready.common.index);
     let mut results = Results::begin(&args.out).map_err(Refused::setup)?;
-    schedule::carry_out(
-        &ready.common,
-        &runs,
-        jobs(args),
-        &ready.progress,
-        |result| {
-            ready.progress.line(&result.lines());
-            results.add(result)
-        },
-    )
-    .map_err(Refused::setup)?;
+    carry_out(args, &ready, &runs, |result| {
+        let line = result.lines();
+        results.add(result).map(|()| line)
+    })?;
     ready.progress.line(&format!(
         "\nresults: {}",
         args.out.join("results.json").display()
@@ -275,30 +266,46 @@ fn run(args: &RunArgs) -> Result<i32, Refused> {
 
 fn run_mutants(args: &RunArgs) -> Result<i32, Refused> {
     let ready = make_ready(args)?;
-    let plan = mutants::plan(
+    let pairs = mutants::plan(
         &ready.scenarios,
         &ready.common.index,
         args.filter.as_deref(),
     )
     .map_err(Refused::input)?;
+    let planned = pairs.len();
     let mut report = mutants::Report::begin(&args.out).map_err(Refused::setup)?;
-    schedule::carry_out(
-        &ready.common,
-        &plan,
-        jobs(args),
-        &ready.progress,
-        |result| {
-            ready.progress.line(&report.add(result)?);
-            Ok(())
-        },
-    )
-    .map_err(Refused::setup)?;
+    let (controls, bugs): (Vec<_>, Vec<_>) = pairs
+        .into_iter()
+        .map(|pair| (pair.control, pair.mutant))
+        .unzip();
+    carry_out(args, &ready, &controls, |result| report.add_control(result))?;
+    let worthwhile: Vec<_> = bugs
+        .into_iter()
+        .filter(|bug| report.control_passed(&bug.scenario.name))
+        .collect();
+    carry_out(args, &ready, &worthwhile, |result| {
+        report.add_mutant(result)
+    })?;
     ready.progress.line(&report.summary());
     Ok(
-        match (ready.common.interrupt.asked(), report.good(plan.len())) {
+        match (ready.common.interrupt.asked(), report.good(planned)) {
             (true, _) => EXIT_INTERRUPTED,
             (false, true) => 0,
             (false, false) => EXIT_FAILED,
         },
     )
+}
+
+/// Carries runs out and prints the line that `each` makes of a result.
+fn carry_out(
+    args: &RunArgs,
+    ready: &Ready,
+    runs: &[Planned<'_>],
+    mut each: impl FnMut(RunResult) -> anyhow::Result<String>,
+) -> Result<(), Refused> {
+    let jobs = args.jobs.map_or_else(schedule::default_jobs, usize::from);
+    schedule::carry_out(&ready.common, runs, jobs, &ready.progress, |result| {
+        each(result).map(|line| ready.progress.line(&line))
+    })
+    .map_err(Refused::setup)
 }

@@ -2,7 +2,9 @@
 //! Seeded bugs: each scenario must turn red on the Rust module that has this scenario's bug.
 //!
 //! Red means `failed`: an assertion, a time limit or a splat. `error` does not count: a run that
-//! did not reach its subject cannot have noticed anything.
+//! did not reach its subject cannot have noticed anything. Nor does red mean anything where the
+//! scenario is red without the bug as well: so each scenario runs on the module as it is first, and
+//! only where that passes does the bug get its turn.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -19,13 +21,22 @@ use crate::results::Outcome;
 use crate::results::RunResult;
 use crate::scenario::Scenario;
 
-/// One run for each mutant of the index that the filter leaves.
+/// The two runs that a mutant takes.
+#[derive(Debug)]
+pub struct Pair<'a> {
+    /// The module as it is.
+    pub control: Planned<'a>,
+    /// The module with the bug.
+    pub mutant: Planned<'a>,
+}
+
+/// A pair for each mutant of the index that the filter leaves.
 pub fn plan<'a>(
     scenarios: &'a [Scenario],
     index: &Index,
     filter: Option<&str>,
-) -> anyhow::Result<Vec<Planned<'a>>> {
-    let mut runs = Vec::new();
+) -> anyhow::Result<Vec<Pair<'a>>> {
+    let mut pairs = Vec::new();
     for (name, initramfs) in &index.mutants {
         if !filter.is_none_or(|filter| name.contains(filter)) {
             continue;
@@ -36,24 +47,36 @@ pub fn plan<'a>(
                 index.file.display()
             )
         })?;
-        runs.push(Planned {
+        let planned = |role: &str, initramfs: &Path| Planned {
             scenario,
             module: Module::Rust,
-            initramfs: initramfs.clone(),
-            folder: format!("mutant-{name}-{}", index.kernel),
+            initramfs: initramfs.to_owned(),
+            folder: format!("{role}-{name}-{}", index.kernel),
             skip: None,
+        };
+        pairs.push(Pair {
+            control: planned("control", &index.initramfs),
+            mutant: planned("mutant", initramfs),
         });
     }
+    let build = format!(
+        "build them with `images build {} --mutant NAME`",
+        index.kernel
+    );
     ensure!(
-        !runs.is_empty(),
-        "{} has no mutants{}: build them with `images build {} --mutant NAME`",
+        !pairs.is_empty(),
+        "{} has no mutants{}: {build}",
         index.file.display(),
         filter
             .map(|filter| format!(" whose name contains `{filter}`"))
             .unwrap_or_default(),
-        index.kernel
     );
-    Ok(runs)
+    ensure!(
+        index.modules.contains_key(Module::Rust.word()),
+        "{} has mutants, but not the Rust module as it is: {build}",
+        index.file.display()
+    );
+    Ok(pairs)
 }
 
 /// What came of it; `mutants.json`.
@@ -68,9 +91,11 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 struct Row {
     mutant: String,
-    red: bool,
-    #[serde(flatten)]
-    run: RunResult,
+    /// The scenario passes without the bug and fails with it.
+    caught: bool,
+    control: RunResult,
+    /// Absent when the scenario does not pass without the bug.
+    run: Option<RunResult>,
 }
 
 impl Report {
@@ -90,37 +115,119 @@ impl Report {
         results::replace(&self.file, text.as_bytes())
     }
 
-    /// Adds a run; the line to print for it.
-    pub fn add(&mut self, run: RunResult) -> anyhow::Result<String> {
-        let red = run.outcome == Outcome::Failed;
-        let verdict = match red {
-            true => "red, as it must be",
-            false => "NOT RED",
+    /// Adds the run on the module as it is; the line to print for it.
+    pub fn add_control(&mut self, control: RunResult) -> anyhow::Result<String> {
+        let head = head(&control);
+        let line = match control.outcome {
+            Outcome::Passed => format!("{head}  without the bug"),
+            _ => format!(
+                "{head}  WITHOUT THE BUG: nothing can be shown\n    {}",
+                first_line(&control.reason)
+            ),
         };
-        let reason = run.reason.lines().next().unwrap_or_default();
-        let line = format!(
-            "{:<24} {:<8} {:7.1} s  {verdict}\n    {reason}",
-            run.scenario,
-            run.outcome.word(),
-            run.seconds
-        );
         self.mutants.push(Row {
-            mutant: run.scenario.clone(),
-            red,
-            run,
+            mutant: control.scenario.clone(),
+            caught: false,
+            control,
+            run: None,
         });
+        self.write()?;
+        Ok(line)
+    }
+
+    /// Whether the scenario passed on the module as it is.
+    pub fn control_passed(&self, scenario: &str) -> bool {
+        let mut rows = self.mutants.iter();
+        rows.any(|row| row.mutant == scenario && row.control.outcome == Outcome::Passed)
+    }
+
+    /// Adds the run with the bug; the line to print for it.
+    pub fn add_mutant(&mut self, run: RunResult) -> anyhow::Result<String> {
+        let caught = run.outcome == Outcome::Failed;
+        let verdict = match caught {
+            true => "with the bug: caught",
+            false => "WITH THE BUG: NOT CAUGHT",
+        };
+        let line = format!("{}  {verdict}\n    {}", head(&run), first_line(&run.reason));
+        let mut rows = self.mutants.iter_mut();
+        if let Some(row) = rows.find(|row| row.mutant == run.scenario) {
+            row.caught = caught;
+            row.run = Some(run);
+        }
         self.write()?;
         Ok(line.trim_end().to_owned())
     }
 
     /// The last line.
     pub fn summary(&self) -> String {
-        let red = self.mutants.iter().filter(|row| row.red).count();
-        format!("{red} of {} seeded bugs were caught", self.mutants.len())
+        let caught = self.mutants.iter().filter(|row| row.caught).count();
+        format!("{caught} of {} seeded bugs were caught", self.mutants.len())
     }
 
-    /// Whether every one of `planned` mutants turned its scenario red.
+    /// Whether every one of `planned` bugs was caught.
     pub fn good(&self, planned: usize) -> bool {
-        self.mutants.len() == planned && self.mutants.iter().all(|row| row.red)
+        self.mutants.len() == planned && self.mutants.iter().all(|row| row.caught)
+    }
+}
+
+fn head(run: &RunResult) -> String {
+    format!(
+        "{:<24} {:<8} {:7.1} s",
+        run.scenario,
+        run.outcome.word(),
+        run.seconds
+    )
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(outcome: Outcome) -> RunResult {
+        results::example("enospc", outcome, "why\nmore")
+    }
+
+    fn report() -> (tempfile::TempDir, Report) {
+        let dir = tempfile::tempdir().unwrap();
+        let report = Report::begin(dir.path()).unwrap();
+        (dir, report)
+    }
+
+    #[test]
+    fn a_bug_is_caught_when_the_scenario_passes_without_it_and_fails_with_it() {
+        let (dir, mut report) = report();
+        report.add_control(run(Outcome::Passed)).unwrap();
+        assert!(report.control_passed("enospc"));
+        assert!(!report.good(1));
+        let line = report.add_mutant(run(Outcome::Failed)).unwrap();
+        assert!(line.ends_with("caught\n    why"), "{line}");
+        assert!(report.good(1));
+        assert!(!report.good(2));
+        let text = std::fs::read_to_string(dir.path().join("mutants.json")).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["mutants"][0]["caught"], true);
+    }
+
+    #[test]
+    fn an_error_with_the_bug_catches_nothing() {
+        for outcome in [Outcome::Error, Outcome::Passed, Outcome::Skipped] {
+            let (_dir, mut report) = report();
+            report.add_control(run(Outcome::Passed)).unwrap();
+            report.add_mutant(run(outcome)).unwrap();
+            assert!(!report.good(1), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_scenario_that_fails_without_the_bug_shows_nothing() {
+        let (_dir, mut report) = report();
+        report.add_control(run(Outcome::Failed)).unwrap();
+        assert!(!report.control_passed("enospc"));
+        assert!(!report.good(1));
+        assert_eq!(report.summary(), "0 of 1 seeded bugs were caught");
     }
 }

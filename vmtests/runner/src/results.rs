@@ -242,29 +242,32 @@ pub fn replace(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A run for tests.
+#[cfg(test)]
+pub(crate) fn example(scenario: &str, outcome: Outcome, reason: &str) -> RunResult {
+    RunResult {
+        scenario: scenario.to_owned(),
+        kernel: "6.12".to_owned(),
+        module: "c".to_owned(),
+        profile: "release".to_owned(),
+        outcome,
+        seconds: 1.25,
+        reason: reason.to_owned(),
+        artifacts: PathBuf::from("runs/a-6.12-c"),
+        release: "6.12.117".to_owned(),
+        seconds_to_first_step: Some(2.0),
+        modules: vec!["cachefiles".to_owned()],
+        requests: Requests::default(),
+        measurements: Vec::new(),
+        steps: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::example as run;
     use super::*;
-
-    fn run(scenario: &str, outcome: Outcome, reason: &str) -> RunResult {
-        RunResult {
-            scenario: scenario.to_owned(),
-            kernel: "6.12".to_owned(),
-            module: "c".to_owned(),
-            profile: "release".to_owned(),
-            outcome,
-            seconds: 1.25,
-            reason: reason.to_owned(),
-            artifacts: PathBuf::from("runs/a-6.12-c"),
-            release: "6.12.117".to_owned(),
-            seconds_to_first_step: Some(2.0),
-            modules: vec!["cachefiles".to_owned()],
-            requests: Requests::default(),
-            measurements: Vec::new(),
-            steps: Vec::new(),
-            notes: Vec::new(),
-        }
-    }
 
     #[test]
     fn the_results_file_has_the_promised_keys_after_every_run() {
