@@ -216,8 +216,8 @@ impl<S: Slots> Table<S> {
 
     /// A delivery has failed: the request goes back to the front of the FIFO under a new message
     /// id, so that a late reply to the old one is refused. Says whether this was still the
-    /// delivery that counts: not so when the request has been answered, removed, or delivered
-    /// again by [`Table::restore`].
+    /// delivery that counts: not so when the request has been answered, removed, or made new by
+    /// [`Table::restore`], under which replies to earlier deliveries stay good.
     pub fn hand_back(&mut self, ticket: Ticket) -> bool {
         let Some(at) = self.undo_delivery(ticket) else {
             return false;
@@ -237,9 +237,15 @@ impl<S: Slots> Table<S> {
         true
     }
 
+    /// Whether a delivery still counts: its request has been neither answered nor removed, and not
+    /// delivered again or renewed since.
+    pub fn is_current(&self, ticket: Ticket) -> bool {
+        self.by_id(ticket.id)
+            .is_some_and(|request| request.turn == ticket.turn && request.place == Place::Out)
+    }
+
     fn undo_delivery(&mut self, ticket: Ticket) -> Option<u32> {
-        let request = self.by_id(ticket.id)?;
-        if request.turn != ticket.turn {
+        if !self.is_current(ticket) {
             return None;
         }
         self.rename(ticket.id.slot);

@@ -290,7 +290,11 @@ impl Both {
             return;
         }
         let (ticket, tag, turn) = self.tickets[index.index(self.tickets.len())];
-        let at = self.position(tag).filter(|at| self.live[*at].turn == turn);
+        let at = self.position(tag).filter(|at| {
+            let entry = &self.live[*at];
+            entry.turn == turn && entry.place == Place::Out
+        });
+        assert_eq!(self.table.is_current(ticket), at.is_some());
         assert_eq!(self.table.hand_back(ticket), at.is_some());
         if let Some(at) = at {
             self.live[at].msg_id = None;

@@ -289,10 +289,14 @@ pub(crate) fn invalidate(object: &Object) -> bool {
     object.cookie().set(CookieFlag::NeedsUpdate);
     object.cookie().resume_after_invalidation();
     if let (Some(old), true, Some(fan)) = (old, had_name, object.fan()) {
-        if let Ok(parent) = fan.lock_dir() {
-            let why = word::INVALIDATED;
-            // An error has been reported; the file is replaced when the new one is committed.
-            let _ = namei::bury(cache, bound, Some(object), parent, fan, &old.dentry(), why);
+        let buried = fan.lock_dir().and_then(|parent| {
+            let (dentry, why) = (old.dentry(), word::INVALIDATED);
+            namei::bury(cache, bound, Some(object), parent, fan, &dentry, why)
+        });
+        if buried.is_err() {
+            // It has been reported, and the file is replaced when the new one is committed; until
+            // then nothing uses it.
+            namei::unmark(Some(object), old.inode());
         }
     }
     true

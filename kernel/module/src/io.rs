@@ -121,7 +121,7 @@ pub(crate) fn read(
         inval_counter: res.inval_counter(),
     };
     let object = object.get(RefReason::Transfer);
-    done(kiocb::submit(object, file, pos, iter, read, term))
+    done(kiocb::submit(object, file.get(), pos, iter, read, term))
 }
 
 fn done(submitted: Submitted) -> Option<Result<usize>> {
@@ -173,7 +173,7 @@ pub(crate) fn write_file(
     let object = object.get(RefReason::Transfer);
     done(kiocb::submit(
         object,
-        file,
+        file.get(),
         start,
         iter,
         Write { blocks },

@@ -330,11 +330,17 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
     let file = AnonFile::new(fd)?;
     // From here on the object has this fd. An earlier one, of a delivery before a restore, is no
     // longer the object's: its release will find that out.
-    requests.with(|table| {
-        if let Some(state) = table.object_mut(d.queue) {
+    let still_asked = requests.with(|table| {
+        let current = table.is_current(d.ticket);
+        if let Some(state) = table.object_mut(d.queue).filter(|_| current) {
             state.id = id;
         }
+        current
     });
+    if !still_asked {
+        // Answered or given up while the fd was being made: there is nothing to tell any more.
+        return Ok(0);
+    }
     trace::ondemand_open(&d.object, d.msg_id, id, slot.number());
     let cookie = d.object.cookie();
     let volume_key = cookie.volume().key_with_nul();
@@ -383,10 +389,12 @@ pub(crate) fn copen(cache: &Cache, msg_id: u32, size: Result<i64>) -> Result {
             set_size(&taken.payload.object, size);
         }
         if let Some(state) = table.object_mut(queue) {
-            if state.phase != Phase::Dropping {
-                let opened = answer.is_ok();
-                state.phase = if opened { Phase::Open } else { Phase::Closed };
-            }
+            state.phase = match (state.phase, &answer) {
+                (Phase::Dropping, _) => Phase::Dropping,
+                // Refused, but open through another OPEN.
+                (Phase::Open, _) | (_, Ok(_)) => Phase::Open,
+                (_, Err(_)) => Phase::Closed,
+            };
         }
         table.unpark(queue);
         Ok(taken)
@@ -443,20 +451,20 @@ pub(crate) fn restore(cache: &Cache) {
 
 /// The anonymous fd of that id was closed for the last time.
 pub(crate) fn fd_released(cache: &Cache, queue: ObjectQueue, id: u32) {
-    let was_current = cache.ondemand.with(|table| {
-        let Some(state) = table.object_mut(queue).filter(|state| state.id == id) else {
-            return false;
-        };
+    let told = cache.ondemand.with(|table| {
+        let state = table.object_mut(queue).filter(|state| state.id == id)?;
         state.id = 0;
         if state.phase != Phase::Dropping {
             state.phase = Phase::Closed;
         }
         table.renew_object(queue);
-        true
+        // Nobody needs to be told any more that the object goes; there is one CLOSE at most.
+        Some(table.pop_object_waiting(queue, Kind::Close))
     });
-    if was_current {
-        // Nobody needs to be told any more that the object goes.
-        cache.ondemand.end_waiting(queue, Kind::Close, Ok(()));
+    if let Some(close) = told {
+        if let Some(taken) = close {
+            taken.payload.end(Ok(()));
+        }
         cache.pollq().wake(EPOLLIN);
     }
     cache.ondemand.ids.give_back(id);

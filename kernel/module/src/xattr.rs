@@ -25,6 +25,14 @@ fn attribute() -> &'static CStr {
     CStr::from_bytes_with_nul(record::NAME.to_bytes_with_nul()).unwrap_or(kernel::c_str!(""))
 }
 
+/// The coherency data of a volume, as the cookie has it now.
+fn coherency_of(vcookie: &VolumeCookie) -> Result<KVec<u8>> {
+    let len = vcookie.copy_coherency(&mut []);
+    let mut data = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    vcookie.copy_coherency(&mut data);
+    Ok(data)
+}
+
 /// The coherency data of an object, as the cookie has it now.
 fn aux_of(object: &Object) -> Result<KVec<u8>> {
     let len = object.cookie().copy_aux(&mut []);
@@ -137,10 +145,10 @@ pub(crate) fn set_volume(
     vcookie: &VolumeCookie,
     dir: &Dentry,
 ) -> Result {
-    let coherency = vcookie.coherency();
+    let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
     let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
-    record::encode_volume(&mut buf, coherency).map_err(|_| EIO)?;
+    record::encode_volume(&mut buf, &coherency).map_err(|_| EIO)?;
     let result = bound
         .backing
         .mnt
@@ -164,7 +172,7 @@ pub(crate) fn set_volume(
 /// # Errors
 /// As [`check_object`].
 pub(crate) fn check_volume(cache: &Cache, vcookie: &VolumeCookie, dir: &Dentry) -> Result {
-    let coherency = vcookie.coherency();
+    let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
     let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
     let found = match dir.get_xattr(attribute(), &mut buf) {
@@ -178,7 +186,7 @@ pub(crate) fn check_volume(cache: &Cache, vcookie: &VolumeCookie, dir: &Dentry) 
             return Err(e);
         }
     };
-    let (why, result) = match record::check_volume(found, coherency) {
+    let (why, result) = match record::check_volume(found, &coherency) {
         Ok(()) => (word::VOL_CHECK_OK, Ok(())),
         Err(VolumeMismatch::Length) => (word::VOL_CHECK_XATTR, Err(ESTALE)),
         Err(VolumeMismatch::Reserved) => (word::VOL_CHECK_RESV, Err(ESTALE)),

@@ -8,11 +8,12 @@ use super::errno::check_ptr;
 use super::errno::Result;
 use super::netfs::IovIter;
 use crate::ondemand_fd::OndemandFd;
+use core::marker::PhantomData;
 use kernel::prelude::*;
 
 /// A number reserved in the current process's table of fds, not yet visible to it. Dropping it
 /// gives the number back.
-pub(crate) struct FdSlot(u32);
+pub(crate) struct FdSlot(u32, PhantomData<*mut ()>);
 
 impl FdSlot {
     /// Reserves the lowest free number, as `open` would.
@@ -22,7 +23,7 @@ impl FdSlot {
     pub(crate) fn reserve() -> Result<FdSlot> {
         // SAFETY: changes the current process's table of fds only.
         let fd = check(unsafe { bindings::get_unused_fd_flags(bindings::cf_consts_CF_O_WRONLY) })?;
-        Ok(FdSlot(fd as u32))
+        Ok(FdSlot(fd as u32, PhantomData))
     }
 
     /// The number.

@@ -6,7 +6,11 @@ use super::errno::check;
 use super::errno::check64;
 use super::errno::check_ptr;
 use super::errno::Result;
+use super::errno::EINVAL;
+use super::errno::ENOENT;
+use super::errno::ENOTDIR;
 use super::inode::Inode;
+use super::inode::InodeLock;
 use core::ptr::NonNull;
 use kernel::str::CStr;
 
@@ -124,7 +128,7 @@ impl Dentry {
     /// Theirs.
     pub(crate) fn may_create(&self) -> Result {
         if self.is_negative() {
-            return Err(super::errno::ENOENT);
+            return Err(ENOENT);
         }
         // SAFETY: the dentry is positive and referenced.
         check(unsafe { bindings::cf_security_create(self.as_ptr()) }).map(|_| ())
@@ -135,6 +139,9 @@ impl Dentry {
     /// # Errors
     /// ENOENT when nothing has the name, or what the filesystem says.
     pub(crate) fn lookup_positive_unlocked(&self, name: &CStr) -> Result<Dentry> {
+        if !self.can_lookup() {
+            return Err(ENOTDIR);
+        }
         let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
         // SAFETY: the directory is referenced; the name outlives the call, `len` excludes its NUL.
         let raw = unsafe {
@@ -148,7 +155,8 @@ impl Dentry {
     /// # Errors
     /// ENODATA when there is none, ERANGE when it is longer than `buf`, or the filesystem's.
     pub(crate) fn get_xattr(&self, name: &CStr, buf: &mut [u8]) -> Result<usize> {
-        // SAFETY: the dentry is positive wherever cachefiles keeps one; the buffer has that length.
+        self.inode().ok_or(ENOENT)?;
+        // SAFETY: the dentry is positive and referenced; the buffer has that length.
         let ret = unsafe {
             bindings::cf_getxattr(
                 self.as_ptr(),
@@ -165,6 +173,7 @@ impl Dentry {
     /// # Errors
     /// The filesystem's.
     pub(crate) fn set_xattr(&self, name: &CStr, value: &[u8]) -> Result {
+        self.inode().ok_or(ENOENT)?;
         // SAFETY: as in `get_xattr`; the value is only read.
         let ret = unsafe {
             bindings::cf_setxattr(
@@ -182,6 +191,7 @@ impl Dentry {
     /// # Errors
     /// ENODATA when there is none, or the filesystem's.
     pub(crate) fn remove_xattr(&self, name: &CStr) -> Result {
+        self.inode().ok_or(ENOENT)?;
         // SAFETY: as in `get_xattr`.
         check(unsafe { bindings::cf_removexattr(self.as_ptr(), name.as_char_ptr()) }).map(|_| ())
     }
@@ -190,8 +200,11 @@ impl Dentry {
     ///
     /// # Errors
     /// The filesystem's.
-    pub(crate) fn set_size(&self, _locked: &super::inode::InodeLock<'_>, size: u64) -> Result {
-        let size = i64::try_from(size).map_err(|_| super::errno::EINVAL)?;
+    pub(crate) fn set_size(&self, locked: &InodeLock<'_>, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| EINVAL)?;
+        if !self.inode().is_some_and(|inode| locked.is_of(inode)) {
+            return Err(EINVAL);
+        }
         // SAFETY: the dentry is positive and the guard shows that its inode is locked.
         check(unsafe { bindings::cf_set_size(self.as_ptr(), size) }).map(|_| ())
     }

@@ -7,7 +7,9 @@ use super::dentry::Dentry;
 use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
+use super::errno::EEXIST;
 use super::errno::ENOENT;
+use super::errno::ENOTDIR;
 use super::inode::Inode;
 use super::mount::Mount;
 use kernel::str::CStr;
@@ -23,9 +25,12 @@ impl Dentry {
     /// Takes the directory's lock.
     ///
     /// # Errors
-    /// ENOENT for a negative dentry.
+    /// ENOENT for a negative dentry, ENOTDIR for one that is no directory.
     pub(crate) fn lock_dir(&self) -> Result<DirLock<'_>> {
         let inode = self.inode().ok_or(ENOENT)?;
+        if !self.can_lookup() {
+            return Err(ENOTDIR);
+        }
         // SAFETY: the inode is pinned by the dentry, which outlives the guard.
         unsafe { bindings::cf_inode_lock_parent(inode.as_ptr()) };
         Ok(DirLock { dir: self, inode })
@@ -52,12 +57,24 @@ impl DirLock<'_> {
     /// # Errors
     /// The security module's or the filesystem's.
     pub(crate) fn mkdir(&self, mnt: &Mount, child: Dentry, mode: u16) -> Result<Dentry> {
+        self.is_free(&child)?;
         // SAFETY: the parent is locked; the reference to `child` is consumed by the call.
         let raw =
             unsafe { bindings::cf_mkdir(mnt.as_ptr(), self.dir.as_ptr(), child.into_ptr(), mode) };
         let ptr = check_ptr(raw)?;
         // SAFETY: on success one reference comes back.
         Ok(unsafe { Dentry::from_owned(ptr) })
+    }
+
+    /// Whether `child` is a name of this directory that nothing has.
+    fn is_free(&self, child: &Dentry) -> Result {
+        if !child.is_child_of(self.dir) {
+            Err(ENOENT)
+        } else if !child.is_negative() {
+            Err(EEXIST)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the security module lets `victim` be unlinked from here.
@@ -77,7 +94,8 @@ impl DirLock<'_> {
     /// # Errors
     /// ENOENT when it is no child of this directory any more, or the filesystem's.
     pub(crate) fn unlink(&self, victim: &Dentry) -> Result {
-        if victim.is_negative() || !victim.is_child_of(self.dir) {
+        // One that is unhashed has lost its name already: XFS shuts down when told to take it again.
+        if victim.is_negative() || victim.is_unhashed() || !victim.is_child_of(self.dir) {
             return Err(ENOENT);
         }
         // SAFETY: the parent is locked, and it is `victim`'s parent.
@@ -89,6 +107,10 @@ impl DirLock<'_> {
     /// # Errors
     /// The filesystem's.
     pub(crate) fn link(&self, old: &Dentry, new: &Dentry) -> Result {
+        self.is_free(new)?;
+        if old.is_negative() {
+            return Err(ENOENT);
+        }
         // SAFETY: all three are referenced and the parent of `new` is locked.
         let ret = unsafe { bindings::cf_link(old.as_ptr(), self.dir.as_ptr(), new.as_ptr()) };
         check(ret).map(|_| ())
@@ -169,8 +191,11 @@ impl<'a> RenameLock<'a> {
     /// # Errors
     /// ENOENT when `old` is no child of `from` any more, or the filesystem's.
     pub(crate) fn rename(&self, old: &Dentry, new: &Dentry) -> Result {
-        if !old.is_child_of(self.from) || !new.is_child_of(self.to) {
+        if old.is_negative() || !old.is_child_of(self.from) || !new.is_child_of(self.to) {
             return Err(ENOENT);
+        }
+        if !new.is_negative() {
+            return Err(EEXIST);
         }
         // SAFETY: all are referenced, both parents are locked and are the parents, as checked.
         let ret = unsafe {

@@ -76,9 +76,8 @@ impl Cookie {
         let len = usize::from(unsafe { (*self.as_ptr()).aux_len });
         // SAFETY: the cookie is referenced.
         let aux = unsafe { bindings::cf_cookie_aux(self.as_ptr()) };
-        let n = len.min(out.len());
-        // SAFETY: both have at least `n` bytes and do not overlap.
-        unsafe { core::ptr::copy_nonoverlapping(aux.cast(), out.as_mut_ptr(), n) };
+        // SAFETY: the data has that many bytes for as long as the cookie lives.
+        unsafe { copy_racing(aux.cast(), len, out) };
         len
     }
 
@@ -180,6 +179,17 @@ impl Cookie {
     }
 }
 
+/// Copies bytes that others may be changing, each with one volatile load.
+///
+/// # Safety
+/// `from` has `len` bytes for the time of the call.
+unsafe fn copy_racing(from: *const u8, len: usize, out: &mut [u8]) {
+    for (at, to) in out.iter_mut().enumerate().take(len) {
+        // SAFETY: `at` is less than `len`; the caller's promise.
+        *to = unsafe { from.add(at).read_volatile() };
+    }
+}
+
 fn bit(flag: CookieFlag) -> usize {
     1usize.wrapping_shl(flag as u32)
 }
@@ -247,15 +257,16 @@ impl VolumeCookie {
         unsafe { core::slice::from_raw_parts(start, len.saturating_add(1)) }
     }
 
-    /// The volume's coherency data.
-    pub(crate) fn coherency(&self) -> &[u8] {
+    /// Copies the volume's coherency data, as [`Cookie::copy_aux`] does an object's.
+    pub(crate) fn copy_coherency(&self, out: &mut [u8]) -> usize {
         let volume = self.as_ptr();
         // SAFETY: the volume is referenced; the field never changes.
-        let len = unsafe { (*volume).coherency_len };
-        // SAFETY: the array at the end of the struct has that many bytes, which never change.
+        let len = usize::from(unsafe { (*volume).coherency_len });
+        // SAFETY: the volume is referenced.
         let start = unsafe { core::ptr::addr_of!((*volume).coherency) };
-        // SAFETY: as just said.
-        unsafe { core::slice::from_raw_parts(start.cast(), len.into()) }
+        // SAFETY: the array at the end of the struct has that many bytes.
+        unsafe { copy_racing(start.cast(), len, out) };
+        len
     }
 
     /// Keeps fscache's count of accesses above zero until the volume is withdrawn.

@@ -79,6 +79,11 @@ impl InodeLock<'_> {
         true
     }
 
+    /// Whether this is the lock of `inode`.
+    pub(super) fn is_of(&self, inode: &Inode) -> bool {
+        self.inode.as_ptr() == inode.as_ptr()
+    }
+
     /// Takes the mark away.
     pub(crate) fn unmark(&self) {
         self.set_flags(|flags| flags & !bindings::cf_consts_CF_S_KERNEL_FILE);
@@ -86,9 +91,12 @@ impl InodeLock<'_> {
 
     fn set_flags(&self, change: impl FnOnce(u32) -> u32) {
         let inode = self.inode.as_ptr();
-        // SAFETY: the inode is pinned, and its lock, which protects the field, is held.
-        let flags = unsafe { &mut (*inode).i_flags };
-        *flags = change(*flags);
+        // SAFETY: the inode is pinned, so that the address is valid.
+        let flags = unsafe { core::ptr::addr_of_mut!((*inode).i_flags) };
+        // SAFETY: the inode's lock, which is held, keeps others from changing the field.
+        let now = unsafe { flags.read_volatile() };
+        // SAFETY: as just said; those who read it without the lock see the old or the new value.
+        unsafe { flags.write_volatile(change(now)) };
     }
 }
 

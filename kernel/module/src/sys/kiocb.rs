@@ -18,6 +18,7 @@ use super::netfs::Termination;
 use super::object::ObjRef;
 use super::object::Object;
 use core::cell::UnsafeCell;
+use core::marker::PhantomData;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
@@ -64,7 +65,7 @@ struct Kiocb<T> {
 /// through [`Submitted::Done`].
 pub(crate) fn submit<T: Transfer>(
     object: ObjRef,
-    file: &File,
+    file: File,
     pos: u64,
     iter: &mut IovIter<'_>,
     transfer: T,
@@ -87,7 +88,7 @@ pub(crate) fn submit<T: Transfer>(
             shares: AtomicU8::new(2),
             term: UnsafeCell::new(None),
             transfer,
-            file: file.get(),
+            file,
             object,
         },
         GFP_KERNEL,
@@ -107,7 +108,7 @@ pub(crate) fn submit<T: Transfer>(
     let ki = KBox::into_raw(ki);
     let ret = {
         let _nofs = NoFs::enter();
-        transfer_now::<T>(ki, file, iter)
+        transfer_now::<T>(ki, iter)
     };
     let submitted = if ret == -(bindings::cf_consts_CF_EIOCBQUEUED as isize) {
         Submitted::Queued
@@ -129,16 +130,18 @@ fn flags(write: bool) -> i32 {
     flags as i32
 }
 
-fn transfer_now<T: Transfer>(ki: *mut Kiocb<T>, file: &File, iter: &mut IovIter<'_>) -> isize {
+fn transfer_now<T: Transfer>(ki: *mut Kiocb<T>, iter: &mut IovIter<'_>) -> isize {
     // SAFETY: both shares are still held; the cell hands out the address only.
     let iocb = unsafe { (*ki).iocb.get() };
+    // SAFETY: as just said; the pointer outlives the borrow, as the submitter's share keeps the file.
+    let file = unsafe { (*ki).file.as_ptr() };
     if T::WRITE {
-        // SAFETY: all three live until the transfer ends: the kiocb by its shares, the file by the
-        // caller's and the kiocb's reference, the iterator by the caller's promise to netfs.
-        unsafe { bindings::vfs_iocb_iter_write(file.as_ptr(), iocb, iter.as_ptr()) }
+        // SAFETY: kiocb and file live by the submitter's share until this returns, the iterator by
+        // the caller's promise to netfs.
+        unsafe { bindings::vfs_iocb_iter_write(file, iocb, iter.as_ptr()) }
     } else {
         // SAFETY: as just said.
-        unsafe { bindings::vfs_iocb_iter_read(file.as_ptr(), iocb, iter.as_ptr()) }
+        unsafe { bindings::vfs_iocb_iter_read(file, iocb, iter.as_ptr()) }
     }
 }
 
@@ -189,12 +192,12 @@ unsafe fn put<T>(ki: *mut Kiocb<T>) {
 }
 
 /// While it lives, allocations of this task do not enter filesystem code.
-struct NoFs(u32);
+struct NoFs(u32, PhantomData<*mut ()>);
 
 impl NoFs {
     fn enter() -> NoFs {
         // SAFETY: changes a flag of the current task, which the guard restores.
-        NoFs(unsafe { bindings::cf_memalloc_nofs_save() })
+        NoFs(unsafe { bindings::cf_memalloc_nofs_save() }, PhantomData)
     }
 }
 

@@ -127,9 +127,9 @@ impl Object {
 
     /// Notes that the object was seen at a stage of its life.
     pub(crate) fn see(&self, why: trace::Seen) {
-        // SAFETY: the count is read atomically by the helper's callee; a plain load of the word is
-        // enough for a trace event.
-        let usage = unsafe { (*self.refs.get()).refs.counter };
+        let refs = self.refs.get();
+        // SAFETY: one volatile load, as others change it meanwhile; for a trace event only.
+        let usage = unsafe { core::ptr::addr_of!((*refs).refs.counter).read_volatile() };
         self.trace(usage, why.word());
     }
 

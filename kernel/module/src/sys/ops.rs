@@ -215,24 +215,32 @@ unsafe extern "C" fn prepare_read(
     subreq: *mut bindings::netfs_io_subrequest,
     i_size: u64,
 ) -> bindings::netfs_io_source {
-    // SAFETY: netfs holds the subrequest during the callback, and nobody else changes it.
-    let subreq = unsafe { &mut *subreq };
+    // SAFETY: netfs holds the subrequest during the callback.
+    let rreq = unsafe { (*subreq).rreq };
     // SAFETY: a subrequest holds its request.
-    let rreq = unsafe { &mut *subreq.rreq };
+    let cres = unsafe { core::ptr::addr_of_mut!((*rreq).cache_resources) };
     // SAFETY: the request's operation lasts as long as the request.
-    let res = unsafe { Resources::from_ptr(&mut rreq.cache_resources) };
+    let res = unsafe { Resources::from_ptr(cres) };
+    // SAFETY: a subrequest holds its request.
+    let inode = unsafe { (*rreq).inode };
     // SAFETY: a request holds its inode.
-    let netfs_ino = unsafe { bindings::cf_inode_ino(rreq.inode) };
+    let netfs_ino = unsafe { bindings::cf_inode_ino(inode) };
+    // SAFETY: where it starts does not change while it is prepared.
+    let start = unsafe { (*subreq).start };
+    // SAFETY: how long it is, and its flags, are for whoever prepares it to change.
+    let len = unsafe { &mut (*subreq).len };
+    // SAFETY: as just said.
+    let flags = unsafe { &mut (*subreq).flags };
     let mut wanted = io::Wanted {
-        start: subreq.start,
-        len: subreq.len,
-        flags: subreq.flags,
+        start,
+        len: *len,
+        flags: *flags,
         end: i_size,
         netfs_ino,
     };
     let source = io::prepare_read(res, &mut wanted);
-    subreq.len = wanted.len;
-    subreq.flags = wanted.flags;
+    *len = wanted.len;
+    *flags = wanted.flags;
     source
 }
 
