@@ -1,66 +1,194 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The command line: what it explains, what it refuses, and with which exit codes.
+//! The program as an operator meets it.
+
+use std::fs::OpenOptions;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command as StdCommand;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
 
 use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
+use rustix::process::Pid;
+use rustix::process::Signal;
 
 fn daemon() -> Command {
-    Command::cargo_bin("cachefilesd").expect("the daemon is built with its tests")
+    let mut command = Command::new(cargo_bin("cachefilesd"));
+    command.timeout(Duration::from_secs(30));
+    command
 }
 
 #[test]
-fn help_explains_the_exit_codes() {
+fn help_explains_the_options_the_exit_codes_and_gives_an_example() {
+    daemon().arg("--help").assert().success().stdout(
+        contains("--event-log")
+            .and(contains("--device-fd"))
+            .and(contains("Exit codes"))
+            .and(contains("mount -t erofs"))
+            .and(contains("cachefilesd: ready")),
+    );
     daemon()
-        .arg("--help")
+        .arg("--version")
         .assert()
         .success()
-        .stdout(contains("Exit codes").and(contains("--event-log")));
+        .stdout(contains("cachefilesd 0."));
 }
 
 #[test]
-fn a_missing_option_is_a_usage_error() {
-    daemon().assert().code(2).stderr(contains("--dir"));
-}
-
-#[test]
-fn limits_out_of_order_are_a_usage_error_that_names_them() {
-    let dir = tempfile::tempdir().unwrap();
-    daemon()
-        .arg("--dir")
-        .arg(dir.path())
-        .arg("--blobs")
-        .arg(dir.path())
-        .args(["--bcull", "9"])
-        .assert()
-        .code(2)
-        .stderr(contains("bstop < bcull < brun").and(contains("1, 9, 7")));
-}
-
-#[test]
-fn blobs_that_are_not_there_have_their_own_code() {
-    let dir = tempfile::tempdir().unwrap();
-    daemon()
-        .arg("--dir")
-        .arg(dir.path())
-        .args(["--blobs", "nowhere"])
-        .assert()
-        .code(6)
-        .stderr(contains("nowhere"));
-}
-
-#[test]
-fn without_the_module_the_daemon_says_what_to_load() {
-    if std::path::Path::new("/dev/cachefiles").exists() {
-        return;
+fn a_wrong_command_line_is_2_and_says_what_to_give() {
+    for (arguments, expected) in [
+        (&["--nonsense"][..], "--nonsense"),
+        (&["--dir", "/c"], "--blobs"),
+        (&["--blobs", "/b"], "--dir"),
+        (
+            &["--dir", "/c", "--blobs", "/b", "--threads", "x"],
+            "--threads",
+        ),
+        (
+            &["--dir", "/c", "--blobs", "/b", "--bcull", "50"],
+            "bcull 50",
+        ),
+        (&["--config", "/does/not/exist"], "/does/not/exist"),
+        (
+            &["--device", "/d", "--device-fd", "0"],
+            "cannot be used with",
+        ),
+        (
+            &["--dir", "/c", "--blobs", "/b", "--log-level", "a=b=c"],
+            "error, warn",
+        ),
+        (
+            &["--dir", "/", "--blobs", "/", "--device-fd", "77"],
+            "--device-fd 77",
+        ),
+        (
+            &["--dir", "/", "--blobs", "/", "--event-log", "/no/x"],
+            "--event-log",
+        ),
+    ] {
+        daemon()
+            .args(arguments)
+            .assert()
+            .code(2)
+            .stderr(contains(expected));
     }
-    let dir = tempfile::tempdir().unwrap();
+}
+
+#[test]
+fn each_reason_not_to_start_has_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let base = ["--dir", folder, "--blobs", folder];
+    let no_device = ["--device", "/does/not/exist"];
     daemon()
-        .arg("--dir")
-        .arg(dir.path())
-        .arg("--blobs")
-        .arg(dir.path())
+        .args([&base[..], &no_device].concat())
         .assert()
         .code(3)
-        .stderr(contains("cachefiles_rs"));
+        .stderr(contains("modprobe cachefiles"));
+    daemon()
+        .args(["--dir", folder, "--blobs", "/does/not/exist"])
+        .assert()
+        .code(6)
+        .stderr(contains("--blobs").and(contains("/does/not/exist")));
+    // A device that takes no command.
+    daemon()
+        .args([&base[..], &["--device", "/dev/full"]].concat())
+        .assert()
+        .code(5)
+        .stderr(contains("refused").and(contains("dir ")));
+    daemon()
+        .args([&base[..], &["--device-fd", "0"]].concat())
+        .write_stdin("not a device")
+        .assert()
+        .code(2)
+        .stderr(contains("not a device"));
+}
+
+/// A daemon on /dev/null, which takes every command, says that there is something and gives
+/// nothing. (Its disk is the temporary folder's, where the limits leave nothing to cull.)
+fn serve_null(folder: &Path, more: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    let mut child = StdCommand::new(cargo_bin("cachefilesd"))
+        .arg("--dir")
+        .arg(folder)
+        .arg("--blobs")
+        .arg(folder)
+        .args([
+            "--device-fd",
+            "0",
+            "--brun",
+            "2",
+            "--bcull",
+            "1",
+            "--bstop",
+            "0",
+        ])
+        .args(more)
+        .stdin(null)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "cachefilesd: ready\n");
+    (child, output)
+}
+
+fn wait(child: &mut Child) -> std::process::ExitStatus {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "the daemon does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_signal_ends_it_cleanly_and_the_event_log_tells_begin_and_end() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("events");
+        let more = ["--event-log", log.to_str().unwrap(), "--log-format", "json"];
+        let (mut child, _output) = serve_null(folder.path(), &more);
+        let events = std::fs::read_to_string(&log).unwrap();
+        assert!(events.contains(r#""ev":"ready""#), "{events}");
+        rustix::process::kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(wait(&mut child).code(), Some(0));
+        let events = std::fs::read_to_string(&log).unwrap();
+        let last = events.lines().last().unwrap();
+        assert!(last.contains(r#""ev":"end","code":0"#), "{events}");
+        let mut messages = String::new();
+        std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut messages).unwrap();
+        for line in messages.lines() {
+            let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(parsed["fields"]["message"].is_string(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_promises_and_gives_nothing_costs_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, _output) = serve_null(folder.path(), &["--threads", "2"]);
+    std::thread::sleep(Duration::from_millis(1500));
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(wait(&mut child).code(), Some(0));
+    assert!(ticks < 30, "{ticks} ticks of CPU in 1.5 s");
 }

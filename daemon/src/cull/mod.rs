@@ -45,8 +45,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_millis(20);
 /// How many candidates one look at the tree keeps.
 const KEEP: usize = 4096;
-/// So many objects are culled before the disk is asked again how much is free.
-const BATCH: usize = 16;
 
 /// How much is free now; behind a function so that tests can say.
 pub type Gauge = Box<dyn Fn() -> io::Result<Space> + Send>;
@@ -126,6 +124,9 @@ impl Culler {
                 Err(error) => tracing::error!(%error, "cannot wait for the device"),
             }
             match self.pass() {
+                Ok(Pass::Nothing) if device::is_dead(&*self.device) => {
+                    return Some("culling: every command is answered with EIO".to_owned());
+                }
                 Ok(Pass::Nothing) => pause = (pause * 2).min(PAUSE_MAX),
                 Ok(Pass::Enough | Pass::Some) => pause = PAUSE_MIN,
                 Err(error) => {
@@ -155,10 +156,9 @@ impl Culler {
                 self.ask(folder, "inuse", name).is_err()
             })?;
             let before = culled;
-            for batch in survey.candidates.chunks(BATCH) {
-                for candidate in batch {
-                    culled += u64::from(self.cull_object(candidate)?);
-                }
+            for candidate in &survey.candidates {
+                culled += u64::from(self.cull_object(candidate)?);
+                // After each: an object may be gigabytes, and what need not go shall stay.
                 enough = self.enough()?;
                 if enough || self.stop.is_requested() {
                     break;
@@ -206,6 +206,10 @@ impl Culler {
     }
 
     fn cull_volume(&self, volume: &OsString) -> io::Result<bool> {
+        let store = tree::open_folder(&self.store)?;
+        if self.ask(&store, "inuse", volume).is_err() {
+            return Ok(false);
+        }
         self.cull(&self.store, volume, volume, None)
     }
 
