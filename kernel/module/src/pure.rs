@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#![forbid(unsafe_code)]
+#![allow(unused_imports)]
 //! The crate `cachefiles-core`, compiled into the module: the very files that its host tests run.
 
 #[path = "../../core/src/command.rs"]
