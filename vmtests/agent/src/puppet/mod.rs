@@ -2,6 +2,7 @@
 //! Puppets: daemons played by hand. Each is a process, so that its end is a real one.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,7 +25,12 @@ mod serve;
 #[derive(Default)]
 pub struct Puppets {
     living: BTreeMap<String, Process>,
+    /// Those that act at this moment: no second step may let them act, or start them anew.
+    acting: BTreeSet<String>,
 }
+
+/// A process, if it still lives, and how its actions went.
+type Acted = (Option<Process>, Result<Done, Stop>);
 
 struct Process {
     worker: Worker,
@@ -42,24 +48,55 @@ impl Context {
     /// Lets a puppet act.
     pub fn puppet(&self, step: &Puppet) -> Result<Done, Stop> {
         let agent = &self.agent;
-        // Taken out while it acts: a second step for it would find it absent, and must not start
-        // another under the same name, so names under way are told apart by their own branch.
-        let found = lock(&agent.puppets).living.remove(&step.name);
-        let mut process = match found {
-            Some(process) => process,
-            None => {
-                let events = agent.events.begin(&step.name);
-                let path = events.to_string_lossy().into_owned();
-                let worker = Worker::start(&agent.children, &[crate::PUPPET, &path])
-                    .map_err(|error| wrong(format!("{error:#}")))?;
-                Process { worker, events }
+        let found = {
+            let mut puppets = lock(&agent.puppets);
+            if !puppets.acting.insert(step.name.clone()) {
+                return Err(wrong(format!(
+                    "the puppet `{}` is acting already, in another branch",
+                    step.name
+                )));
             }
+            puppets.living.remove(&step.name)
         };
+        let process = match found {
+            Some(process) => Ok(process),
+            None => self.start_puppet(&step.name),
+        };
+        let result = process.and_then(|process| self.act(step, process));
+        let mut puppets = lock(&agent.puppets);
+        puppets.acting.remove(&step.name);
+        let (process, result) = result?;
+        if let Some(process) = process {
+            puppets.living.insert(step.name.clone(), process);
+        }
+        result
+    }
+
+    fn start_puppet(&self, name: &str) -> Result<Process, Stop> {
+        let agent = &self.agent;
+        let events = agent.events.begin(name);
+        let path = events.to_string_lossy().into_owned();
+        let worker = Worker::start(&agent.children, &[crate::PUPPET, &path])
+            .map_err(|error| wrong(format!("{error:#}")))?;
+        Ok(Process { worker, events })
+    }
+
+    /// Carries the actions out: the process if it still lives, and how they went.
+    fn act(&self, step: &Puppet, mut process: Process) -> Result<Acted, Stop> {
+        let agent = &self.agent;
         let mut done = Done::default();
         for (index, action) in step.actions.iter().enumerate() {
             let what = format!("{} action {} ({})", step.name, index + 1, action.key());
             if matches!(action, PuppetAction::Kill(_)) {
-                return self.kill_puppet(step, process, done);
+                // Actions after its death would start another: the file's author erred.
+                if index + 1 < step.actions.len() {
+                    return Ok((
+                        Some(process),
+                        Err(wrong(format!("{what}: `kill` must be the last action"))),
+                    ));
+                }
+                self.kill_puppet(&step.name, &process)?;
+                return Ok((None, Ok(done)));
             }
             let answer = process.worker.carry_out(
                 action,
@@ -68,49 +105,39 @@ impl Context {
                 &self.cancel,
                 &agent.children,
             );
-            let result = match answer {
-                Ok(answer) => judge(answer).map_err(|stop| stop.inside(&what)),
+            match answer {
+                Ok(answer) => match judge(answer) {
+                    Ok(more) => merge(&mut done.measurements, more.measurements),
+                    Err(stop) => return Ok((Some(process), Err(stop.inside(&what)))),
+                },
                 Err(stop) => {
                     // It has been killed; what it logged still counts.
                     agent.events.end(&process.events);
                     return Err(stop);
                 }
-            };
-            match result {
-                Ok(more) => merge(&mut done.measurements, more.measurements),
-                Err(stop) => {
-                    lock(&agent.puppets)
-                        .living
-                        .insert(step.name.clone(), process);
-                    return Err(stop);
-                }
             }
         }
-        lock(&agent.puppets)
-            .living
-            .insert(step.name.clone(), process);
-        Ok(done)
+        Ok((Some(process), Ok(done)))
     }
 
-    fn kill_puppet(&self, step: &Puppet, process: Process, done: Done) -> Result<Done, Stop> {
+    fn kill_puppet(&self, name: &str, process: &Process) -> Result<(), Stop> {
         let agent = &self.agent;
         let pid = process.worker.pid();
-        let _ = agent
+        agent
             .children
             .signal(pid, rustix::process::Signal::KILL)
-            .map_err(|error| wrong(format!("cannot kill {}: {error}", step.name)))?;
+            .map_err(|error| wrong(format!("cannot kill {name}: {error}")))?;
         let ended = self.poll(self.deadline, || {
             Ok(agent.children.wait(pid, Duration::ZERO))
         })?;
         agent.events.end(&process.events);
         match ended {
-            Some(_) => Ok(done),
+            Some(_) => Ok(()),
             None => {
                 let blocked = crate::blocked::tasks(pid);
                 Err(Stop::TimedOut {
                     reason: format!(
-                        "{} does not die of SIGKILL: {}",
-                        step.name,
+                        "{name} does not die of SIGKILL: {}",
                         crate::blocked::summary(&blocked)
                     ),
                     blocked,
