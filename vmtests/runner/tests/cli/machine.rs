@@ -131,9 +131,9 @@ fn every_run_leaves_its_files_and_the_last_line_counts_the_runs() {
 
 // Whoever calls this ends the child and waits for it.
 #[allow(clippy::zombie_processes)]
-/// Starts `vmtest run` with a QEMU that stays, and waits until all its children are there.
-fn running(place: &Place) -> (Child, Vec<i32>) {
-    place.qemu(&format!("{SPEAK_QMP} answer"));
+/// Starts `vmtest run` with the script as QEMU, and waits until all its children are there.
+fn running(place: &Place, qemu: &str) -> (Child, Vec<i32>) {
+    place.qemu(qemu);
     let vmtest = Command::new(assert_cmd::cargo::cargo_bin("vmtest"))
         .args(place.arguments("run"))
         .env("PATH", place.path())
@@ -196,7 +196,8 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn after_kill_9_of_the_runner_nothing_is_left() {
     let place = Place::new();
-    let (mut vmtest, children) = running(&place);
+    // One that does not notice that its channels are closed.
+    let (mut vmtest, children) = running(&place, "exec sleep 1000");
     signal(&vmtest, Signal::KILL);
     vmtest.wait().unwrap();
     all_gone(&children);
@@ -205,7 +206,7 @@ fn after_kill_9_of_the_runner_nothing_is_left() {
 #[test]
 fn after_ctrl_c_nothing_is_left_and_the_result_says_so() {
     let place = Place::new();
-    let (mut vmtest, children) = running(&place);
+    let (mut vmtest, children) = running(&place, &format!("{SPEAK_QMP} answer"));
     signal(&vmtest, Signal::INT);
     assert_eq!(vmtest.wait().unwrap().code(), Some(130));
     all_gone(&children);
