@@ -41,8 +41,8 @@ use crate::stop::Stop;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause after a pass.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// After a CLOSE the kernel still has to put the object away.
-const SETTLE: Duration = Duration::from_millis(20);
+/// After a CLOSE the kernel still has to put the object away; and others may follow.
+const SETTLE: Duration = Duration::from_millis(100);
 /// How many candidates one look at the tree keeps.
 const KEEP: usize = 4096;
 

@@ -27,7 +27,7 @@ impl AlignedBuffer {
     }
 
     /// All of it.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.begin..self.begin + self.length]
     }
 }
@@ -40,8 +40,8 @@ mod tests {
     fn it_begins_at_a_page() {
         for length in [1, 4096, 5000, 1 << 20] {
             let mut buffer = AlignedBuffer::new(length);
-            assert_eq!(buffer.as_mut().as_ptr() as usize % PAGE as usize, 0);
-            assert_eq!(buffer.as_mut().len(), length);
+            assert_eq!(buffer.bytes_mut().as_ptr() as usize % PAGE as usize, 0);
+            assert_eq!(buffer.bytes_mut().len(), length);
         }
     }
 }

@@ -49,12 +49,12 @@ pub fn fill(
                 let from = (part.start() - fetched.start()) as usize;
                 from..from + part.length() as usize
             };
-            let whole = store(object, fetched, &buffer.as_mut()[data(fetched)]);
+            let whole = store(object, fetched, &buffer.bytes_mut()[data(fetched)]);
             report(context, object, fetched, whole.as_ref().copied());
             match (whole, core.filter(|core| *core != fetched)) {
                 (Err(error), Some(core)) if is_full(&error) => {
                     // A part of it may be stored; the core perhaps not.
-                    let stored = store(object, core, &buffer.as_mut()[data(core)]);
+                    let stored = store(object, core, &buffer.bytes_mut()[data(core)]);
                     report(context, object, core, stored.as_ref().copied());
                     stored
                 }
@@ -104,7 +104,7 @@ fn fetch(
 ) -> io::Result<()> {
     context.stats.fetches.increment();
     let length = range.length() as usize;
-    let buffer = &mut buffer.as_mut()[..length];
+    let buffer = &mut buffer.bytes_mut()[..length];
     let wanted = object
         .size
         .saturating_sub(range.start())

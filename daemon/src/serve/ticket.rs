@@ -40,6 +40,9 @@ impl<'a> OpenTicket<'a> {
     fn send(&mut self, size: Result<u64, i32>) -> bool {
         self.answered = true;
         let (command, result) = commands::copen(self.msg_id, size);
+        if result < 0 {
+            self.context.stats.opens_failed.increment();
+        }
         let sent = self.context.device.command(&command);
         let refused = sent
             .as_ref()
@@ -52,9 +55,6 @@ impl<'a> OpenTicket<'a> {
             result,
             refused,
         });
-        if result < 0 {
-            self.context.stats.opens_failed.increment();
-        }
         if let Err(error) = sent {
             tracing::warn!(
                 msg_id = self.msg_id,
@@ -104,12 +104,15 @@ impl ReadTicket {
 
     fn send(&mut self, result: Result<(), i32>) {
         self.answered = true;
+        let errno = result.err().map_or(0, commands::sane_errno);
+        if errno != 0 {
+            self.context.stats.reads_failed.increment();
+        }
         let sent = self.object.file.complete(self.msg_id);
         let refused = sent
             .as_ref()
             .err()
             .map(|error| error.raw_os_error().unwrap_or(0));
-        let errno = result.err().map_or(0, commands::sane_errno);
         self.context.events.write(&Event::Reply {
             op: Op::Read,
             msg_id: self.msg_id,
@@ -117,9 +120,6 @@ impl ReadTicket {
             result: -i64::from(errno),
             refused,
         });
-        if errno != 0 {
-            self.context.stats.reads_failed.increment();
-        }
         if let Err(error) = sent {
             // As when the reader was killed.
             tracing::debug!(

@@ -91,13 +91,12 @@ impl FileState {
     /// What is stored at `offset`; `None` when some of it is a hole.
     pub fn bytes(&self, offset: u64, length: u64) -> Option<Vec<u8>> {
         let pages = self.pages.lock().unwrap();
-        (offset..offset + length)
-            .map(|at| {
-                pages
-                    .get(&(at / PAGE))
-                    .map(|page| page[(at % PAGE) as usize])
-            })
-            .collect()
+        let mut bytes = Vec::new();
+        for page in offset / PAGE..(offset + length).div_ceil(PAGE) {
+            bytes.extend_from_slice(pages.get(&page)?);
+        }
+        let skip = (offset % PAGE) as usize;
+        Some(bytes[skip..skip + length as usize].to_vec())
     }
 
     /// As found by a daemon that comes after another one.
