@@ -150,9 +150,20 @@ impl Refused {
     }
 }
 
+/// The command line. `cargo make TASK -- OPTIONS` hands the `--` on; no option of the verbs that
+/// people type can be a bare one, so that there it says nothing.
+fn arguments() -> Vec<std::ffi::OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let typed = |verb: &std::ffi::OsString| verb == "run" || verb == "mutants";
+    if arguments.get(1).is_some_and(typed) {
+        arguments.retain(|argument| argument != "--");
+    }
+    arguments
+}
+
 /// The whole program; returns its exit code.
 pub fn main() -> i32 {
-    let done = match Cli::parse().command {
+    let done = match Cli::parse_from(arguments()).command {
         Verb::Exec { parent, program } => {
             eprintln!("vmtest: {}", exec::exec_as_child(parent, &program));
             return EXIT_SETUP;

@@ -169,3 +169,16 @@ fn without_mutants_in_the_index_the_command_that_builds_them_is_named() {
         .code(2)
         .stderr(contains("images build 6.12 --mutant NAME"));
 }
+
+#[test]
+fn the_dashes_that_cargo_make_hands_on_say_nothing() {
+    let place = Place::new();
+    tell_tale(&place);
+    place.scenario("first", &SCENARIO.replace("images:", "imagse:"));
+    place
+        .run()
+        .args(["--", "--filter", "first"])
+        .assert()
+        .code(2)
+        .stderr(contains("did you mean `images`?"));
+}
