@@ -71,6 +71,9 @@ struct BuildAll {
     /// Also build the Rust module with this seeded bug, and an initramfs that holds it (repeatable)
     #[arg(long = "mutant", value_name = "NAME")]
     mutants: Vec<String>,
+    /// Also build every mutant that the module's sources have
+    #[arg(long, conflicts_with = "mutants")]
+    all_mutants: bool,
     /// Which modules to build: with `c`, all but the Rust module
     #[arg(long, value_enum, default_value_t = Modules::All)]
     modules: Modules,
@@ -255,7 +258,11 @@ fn build_all(builder: &Builder, what: &BuildAll) -> Result<()> {
     let programs = guest::build(builder)?;
     let initramfs = initramfs::build(builder, &kernel, rust.as_deref(), &programs)?;
     let mut mutants = std::collections::BTreeMap::new();
-    for name in &what.mutants {
+    let wanted = match what.all_mutants {
+        true => module::mutants(builder)?.into_iter().collect(),
+        false => what.mutants.clone(),
+    };
+    for name in &wanted {
         let path = module::build(builder, &kernel, &toolchain, Some(name))?;
         let path = initramfs::build(builder, &kernel, Some(&path), &programs)?;
         mutants.insert(name.clone(), path);
@@ -268,6 +275,7 @@ fn build_all(builder: &Builder, what: &BuildAll) -> Result<()> {
         mutant: None,
         bzimage: kernel.bzimage.clone(),
         vmlinux: kernel.vmlinux.clone(),
+        config: kernel.config.clone(),
         initramfs,
         modules,
         mutants,

@@ -28,6 +28,8 @@ pub struct Index {
     pub bzimage: PathBuf,
     /// The ELF file with the kernel's symbols.
     pub vmlinux: PathBuf,
+    /// The kernel's configuration: what a scenario's `needs` are compared with.
+    pub config: PathBuf,
     /// The initramfs that holds the modules as they are.
     pub initramfs: PathBuf,
     /// The modules under test, by kind: `c`, `rust`. What was not built is not there.

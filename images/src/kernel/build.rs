@@ -89,6 +89,7 @@ pub(super) fn open(name: &str, key: String, folder: &Path, kbuild: PathBuf) -> R
         kbuild,
         bzimage: folder.join("bzImage"),
         vmlinux: folder.join("vmlinux"),
+        config: folder.join("config"),
         modules,
         _in_use: None,
     })

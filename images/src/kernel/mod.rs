@@ -28,6 +28,8 @@ pub struct Kernel {
     pub bzimage: PathBuf,
     /// The ELF file with the symbols, to decode addresses with.
     pub vmlinux: PathBuf,
+    /// Its configuration.
+    pub config: PathBuf,
     /// The kernel's own loadable modules: `cachefiles.ko` among them is the C reference.
     pub modules: Vec<PathBuf>,
     /// Keeps others from rebuilding a tree of the user's own while it is built against.

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Arguments that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::accel::Wanted;
+use crate::matrix::Module;
+
+/// What `run` and its relatives take.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The artifact index that `images build --out FILE` wrote
+    #[arg(long, value_name = "FILE")]
+    pub artifacts: PathBuf,
+    /// Only scenarios whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Only this module; both without it
+    #[arg(long)]
+    pub module: Option<Module>,
+    /// Folder of the scenario files
+    #[arg(long, value_name = "DIR", default_value = "vmtests/scenarios")]
+    pub scenarios: PathBuf,
+    /// Folder of the splat patterns and of the allow-list
+    #[arg(long, value_name = "DIR", default_value = "configs/splats")]
+    pub splats: PathBuf,
+    /// Where results go
+    #[arg(long, value_name = "DIR", default_value = "target/vmtest")]
+    pub out: PathBuf,
+    /// How guest instructions are executed
+    #[arg(long, value_enum, default_value = "auto")]
+    pub accel: Wanted,
+    /// Changes a scenario's parameter; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// Machines at once; half the cores without it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Seconds for a guest to boot
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub boot_limit: u32,
+    /// Multiplies every limit, for slow machines
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
+    pub limits: f64,
+    /// Keep the guests' disks
+    #[arg(long)]
+    pub keep_disks: bool,
+    /// Print each stage of each run
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if (0.1..=100.0).contains(&factor) => Ok(factor),
+        _ => Err("a number from 0.1 to 100".to_owned()),
+    }
+}

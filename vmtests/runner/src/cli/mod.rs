@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The command line: a file for each verb.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::exec;
+use crate::share;
+
+mod args;
+mod mutants;
+mod ready;
+mod run;
+
+use args::RunArgs;
+
+/// A scenario failed.
+const EXIT_FAILED: i32 = 1;
+/// The command line or a scenario file is wrong.
+const EXIT_INPUT: i32 = 2;
+/// What a run needs is missing.
+const EXIT_SETUP: i32 = 3;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "vmtest",
+    version,
+    about = "Boots kernels under QEMU and runs YAML scenarios in them",
+    after_help = "Exit codes: 0 all well; 1 a scenario failed; 2 the command line or a scenario \
+                  file is wrong; 3 the set-up failed; 130 interrupted."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run every scenario on both modules
+    Run(RunArgs),
+    /// Show that each scenario passes on the Rust module and fails with that scenario's seeded bug
+    Mutants(RunArgs),
+    /// Starts a program that ends with this one (for vmtest's own use)
+    #[command(name = exec::EXEC_COMMAND, hide = true)]
+    Exec {
+        parent: u32,
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
+    /// Serves a folder to a guest (for vmtest's own use)
+    #[command(name = share::SHARE_COMMAND, hide = true)]
+    Share {
+        parent: u32,
+        #[arg(required = true, allow_hyphen_values = true, trailing_var_arg = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// Why nothing was run, with its exit code.
+struct Refused {
+    code: i32,
+    error: anyhow::Error,
+}
+
+impl Refused {
+    fn input(error: impl Into<anyhow::Error>) -> Self {
+        Refused {
+            code: EXIT_INPUT,
+            error: error.into(),
+        }
+    }
+
+    fn setup(error: impl Into<anyhow::Error>) -> Self {
+        Refused {
+            code: EXIT_SETUP,
+            error: error.into(),
+        }
+    }
+}
+
+/// The command line. `cargo make TASK -- OPTIONS` hands the `--` on; no option of the verbs that
+/// people type can be a bare one, so that there it says nothing.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let typed = |verb: &OsString| verb == "run" || verb == "mutants";
+    if arguments.get(1).is_some_and(typed) {
+        arguments.retain(|argument| argument != "--");
+    }
+    arguments
+}
+
+/// The whole program; returns its exit code.
+pub fn main() -> i32 {
+    let done = match Cli::parse_from(arguments()).command {
+        Verb::Exec { parent, program } => {
+            eprintln!("vmtest: {}", exec::exec_as_child(parent, &program));
+            return EXIT_SETUP;
+        }
+        Verb::Share { parent, arguments } => share::parse_arguments(&arguments)
+            .and_then(|(dir, read_only)| share::serve(parent, &dir, read_only))
+            .map(|()| 0)
+            .map_err(Refused::setup),
+        Verb::Run(args) => run::run(&args),
+        Verb::Mutants(args) => mutants::run(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(refused) => {
+            eprintln!("vmtest: {:#}", refused.error);
+            refused.code
+        }
+    }
+}

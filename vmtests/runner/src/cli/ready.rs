@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the verbs that boot machines need before the first one.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::anyhow;
+
+use super::Refused;
+use super::args::RunArgs;
+use crate::accel;
+use crate::artifacts::Index;
+use crate::interrupt::Interrupt;
+use crate::matrix::Planned;
+use crate::progress::Progress;
+use crate::qemu;
+use crate::results::RunResult;
+use crate::run::Common;
+use crate::scenario;
+use crate::scenario::LoadError;
+use crate::scenario::Overrides;
+use crate::scenario::Scenario;
+use crate::schedule;
+use crate::splat::Splats;
+
+/// Everything that is needed before the first machine; none of it is slow.
+pub(super) struct Ready {
+    pub common: Common,
+    pub scenarios: Vec<Scenario>,
+    pub progress: Progress,
+    /// Held until the end: two invocations must not write into one folder.
+    _lock: File,
+}
+
+/// Gets everything ready, or says why not.
+pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
+    let interrupt = Interrupt::install().map_err(Refused::setup)?;
+    let overrides = Overrides::parse(&args.param).map_err(|text| Refused::input(anyhow!(text)))?;
+    let index = Index::load(&args.artifacts).map_err(Refused::setup)?;
+    if let Some(module) = args.module {
+        if !index.modules.contains_key(module.word()) {
+            return Err(Refused::setup(anyhow!(
+                "{} has no module `{}`: build it with `cargo run -p images -- build {} --out {}`",
+                index.file.display(),
+                module.word(),
+                index.kernel,
+                index.file.display()
+            )));
+        }
+    }
+    let scenarios = scenario::load_all(&args.scenarios, args.filter.as_deref(), &overrides, &index)
+        .map_err(|LoadError(wrong)| Refused::input(LoadError(wrong)))?;
+    let splats = Splats::load(&args.splats).map_err(Refused::setup)?;
+    let qemu = qemu::find().map_err(Refused::setup)?;
+    let own = std::env::current_exe()
+        .context("cannot find this program's own file")
+        .map_err(Refused::setup)?;
+    let lock = lock_folder(&args.out).map_err(Refused::setup)?;
+    let progress = Progress::new(args.verbose);
+    let choice = accel::choose(args.accel, &own, &qemu, &index.bzimage);
+    progress.remark(&choice.line());
+    Ok(Ready {
+        common: Common {
+            own,
+            qemu,
+            accel: choice.accel,
+            out: args.out.clone(),
+            index,
+            splats,
+            boot_limit: Duration::from_secs(args.boot_limit.into()),
+            scale: args.limits,
+            keep_disks: args.keep_disks,
+            interrupt,
+        },
+        scenarios,
+        progress,
+        _lock: lock,
+    })
+}
+
+/// Makes the results' folder and locks it.
+fn lock_folder(out: &Path) -> anyhow::Result<File> {
+    let runs = out.join("runs");
+    std::fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
+    let file = out.join(".lock");
+    let lock = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(anyhow!(
+            "another vmtest is writing to {}: wait for it, or give this one a folder of its own \
+             with --out DIR",
+            out.display()
+        )),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", file.display())),
+    }
+}
+
+/// Carries runs out and prints the line that `each` makes of a result.
+pub(super) fn carry_out(
+    args: &RunArgs,
+    ready: &Ready,
+    runs: &[Planned<'_>],
+    mut each: impl FnMut(RunResult) -> anyhow::Result<String>,
+) -> Result<(), Refused> {
+    let jobs = args.jobs.map_or_else(schedule::default_jobs, usize::from);
+    schedule::carry_out(&ready.common, runs, jobs, &ready.progress, |result| {
+        each(result).map(|line| ready.progress.line(&line))
+    })
+    .map_err(Refused::setup)
+}
