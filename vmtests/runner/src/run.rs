@@ -22,6 +22,7 @@ use crate::prepare;
 use crate::prepare::Prepared;
 use crate::results::Outcome;
 use crate::results::RunResult;
+use crate::results::StepOutcome;
 use crate::results::StepResult;
 use crate::splat::Splat;
 use crate::splat::Splats;
@@ -96,23 +97,7 @@ impl Verdict {
 pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
-    let mut result = RunResult {
-        scenario: planned.scenario.name.clone(),
-        kernel: common.index.kernel.clone(),
-        module: planned.module.word().to_owned(),
-        profile: common.index.profile.clone(),
-        outcome: Outcome::Error,
-        seconds: 0.0,
-        reason: String::new(),
-        artifacts: artifacts.clone(),
-        release: common.index.release.clone(),
-        seconds_to_first_step: None,
-        modules: Vec::new(),
-        requests: message::Requests::default(),
-        measurements: Vec::new(),
-        steps: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut result = begin(common, planned, artifacts.clone());
     let verdict = match &planned.skip {
         Some(why) => Verdict::new(Outcome::Skipped, why.clone()),
         None => {
@@ -133,6 +118,41 @@ pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunR
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
     result
+}
+
+/// What is known about a run before it has begun.
+fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResult {
+    let scenario = planned.scenario;
+    RunResult {
+        scenario: scenario.name.clone(),
+        name: scenario.name.clone(),
+        file: String::new(),
+        kernel: common.index.kernel.clone(),
+        module: planned.module.word().to_owned(),
+        profile: common.index.profile.clone(),
+        outcome: Outcome::Error,
+        seconds: 0.0,
+        reason: String::new(),
+        xfail: None,
+        artifacts,
+        files: Vec::new(),
+        timeline: None,
+        began: String::new(),
+        accel: common.accel.word().to_owned(),
+        started_from: String::new(),
+        boots: 0,
+        seed: 0,
+        params: scenario.params.clone(),
+        release: common.index.release.clone(),
+        seconds_to_first_step: None,
+        modules: Vec::new(),
+        requests: message::Requests::default(),
+        measurements: Vec::new(),
+        steps: Vec::new(),
+        steps_planned: scenario.steps.len() as u32,
+        blocked: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 struct Run<'a> {
@@ -310,7 +330,8 @@ impl Run<'_> {
             }
             Ok(_) => return None,
             Err(trouble) => {
-                self.record(step, "no answer", began.elapsed().as_secs_f64());
+                let seconds = began.elapsed().as_secs_f64();
+                self.record(step, StepOutcome::NoAnswer, String::new(), seconds);
                 let what = match (&trouble, Instant::now() >= whole) {
                     (Trouble::Deadline, true) => {
                         format!("{what}: the scenario's whole time is up")
@@ -325,8 +346,10 @@ impl Run<'_> {
                 return Some(self.judge(&what, &trouble, vm));
             }
         };
-        self.record(step, &crate::agentlog::words(&outcome), seconds);
-        let reason = outcome.reason()?;
+        let reason = outcome.reason();
+        let why = reason.clone().unwrap_or_default();
+        self.record(step, StepOutcome::from(&outcome), why, seconds);
+        let reason = reason?;
         // What the kernel has to say about it often comes a moment later.
         if let Err(Trouble::Splat(splat)) = vm.listen(Duration::from_millis(100)) {
             return Some(Verdict::new(
@@ -356,11 +379,12 @@ impl Run<'_> {
         })
     }
 
-    fn record(&mut self, step: &Step, outcome: &str, seconds: f64) {
+    fn record(&mut self, step: &Step, outcome: StepOutcome, reason: String, seconds: f64) {
         self.result.steps.push(StepResult {
-            step: step.title().to_owned(),
-            outcome: outcome.to_owned(),
+            outcome,
+            reason,
             seconds,
+            ..StepResult::of(step)
         });
     }
 
