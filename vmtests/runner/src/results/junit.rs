@@ -16,6 +16,9 @@ use super::RunResult;
 /// Characters of a reason that are written: readers of JUnit files load them whole.
 const MAX_REASON: usize = 16 << 10;
 
+/// The same for its first line.
+const MAX_MESSAGE: usize = 1 << 10;
+
 /// The report of all runs: a suite for each kernel.
 pub fn report(runs: &[RunResult]) -> Report {
     let mut suites: Vec<TestSuite> = Vec::new();
@@ -43,7 +46,7 @@ fn test_case(run: &RunResult) -> TestCase {
         Outcome::Error | Outcome::Killed => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
     if run.outcome != Outcome::Passed {
-        status.set_message(run.headline());
+        status.set_message(capped(run.headline(), MAX_MESSAGE));
         status.set_type(run.outcome.word());
         status.set_description(capped(&run.reason, MAX_REASON));
     }
