@@ -93,23 +93,7 @@ impl Verdict {
 pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
-    let mut result = RunResult {
-        scenario: planned.scenario.name.clone(),
-        kernel: common.index.kernel.clone(),
-        module: planned.module.word().to_owned(),
-        profile: common.index.profile.clone(),
-        outcome: Outcome::Error,
-        seconds: 0.0,
-        reason: String::new(),
-        artifacts: artifacts.clone(),
-        release: common.index.release.clone(),
-        seconds_to_first_step: None,
-        modules: Vec::new(),
-        requests: message::Requests::default(),
-        measurements: Vec::new(),
-        steps: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut result = begin(common, planned, artifacts.clone());
     let verdict = match &planned.skip {
         Some(why) => Verdict::new(Outcome::Skipped, why.clone()),
         None => {
@@ -130,6 +114,41 @@ pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunR
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
     result
+}
+
+/// What is known about a run before it has begun.
+fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResult {
+    let scenario = planned.scenario;
+    RunResult {
+        scenario: scenario.name.clone(),
+        name: scenario.name.clone(),
+        file: String::new(),
+        kernel: common.index.kernel.clone(),
+        module: planned.module.word().to_owned(),
+        profile: common.index.profile.clone(),
+        outcome: Outcome::Error,
+        seconds: 0.0,
+        reason: String::new(),
+        xfail: None,
+        artifacts,
+        files: Vec::new(),
+        timeline: None,
+        began: String::new(),
+        accel: common.accel.word().to_owned(),
+        started_from: String::new(),
+        boots: 0,
+        seed: 0,
+        params: scenario.params.clone(),
+        release: common.index.release.clone(),
+        seconds_to_first_step: None,
+        modules: Vec::new(),
+        requests: message::Requests::default(),
+        measurements: Vec::new(),
+        steps: Vec::new(),
+        steps_planned: scenario.steps.len() as u32,
+        blocked: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 struct Run<'a> {

@@ -14,6 +14,7 @@ use super::Verdict;
 use super::judge::splat_text;
 use crate::evidence;
 use crate::results::Outcome;
+use crate::results::StepOutcome;
 use crate::results::StepResult;
 use crate::vm::Trouble;
 use crate::vm::Vm;
@@ -89,7 +90,8 @@ impl Run<'_> {
             }
             Ok(_) => return None,
             Err(trouble) => {
-                self.record(step, "no answer", began.elapsed().as_secs_f64());
+                let seconds = began.elapsed().as_secs_f64();
+                self.record(step, StepOutcome::NoAnswer, String::new(), seconds);
                 let what = match (&trouble, Instant::now() >= whole) {
                     (Trouble::Deadline, true) => {
                         format!("{what}: the scenario's whole time is up")
@@ -104,8 +106,10 @@ impl Run<'_> {
                 return Some(self.judge(&what, &trouble, vm));
             }
         };
-        self.record(step, &crate::agentlog::words(&outcome), seconds);
-        let reason = outcome.reason()?;
+        let reason = outcome.reason();
+        let why = reason.clone().unwrap_or_default();
+        self.record(step, StepOutcome::from(&outcome), why, seconds);
+        let reason = reason?;
         // What the kernel has to say about it often comes a moment later.
         if let Err(Trouble::Splat(splat)) = vm.listen(Duration::from_millis(100)) {
             return Some(Verdict::new(
@@ -135,11 +139,12 @@ impl Run<'_> {
         })
     }
 
-    fn record(&mut self, step: &Step, outcome: &str, seconds: f64) {
+    fn record(&mut self, step: &Step, outcome: StepOutcome, reason: String, seconds: f64) {
         self.result.steps.push(StepResult {
-            step: step.title().to_owned(),
-            outcome: outcome.to_owned(),
+            outcome,
+            reason,
             seconds,
+            ..StepResult::of(step)
         });
     }
 }
