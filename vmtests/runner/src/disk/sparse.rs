@@ -41,8 +41,8 @@ fn copy_data(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where the next data begins and ends.
-fn next_data(file: &File, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+/// Where the next data from `at` on begins and ends; `None` when there is none.
+pub fn next_data(file: &File, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
     let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
         Ok(start) => start,
         Err(Errno::NXIO) => return Ok(None),

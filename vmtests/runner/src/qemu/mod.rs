@@ -101,6 +101,8 @@ pub struct Channels {
 pub struct Started {
     /// Its process.
     pub process: Guarded,
+    /// The guest's memory.
+    pub memory: File,
     /// The port on which it listens for a debugger.
     pub gdb: Option<u16>,
 }
@@ -119,7 +121,9 @@ impl Machine<'_> {
             Some(listener) => Some(listener.local_addr()?.port()),
             None => None,
         };
-        let (arguments, mappings) = self.arguments(channels, listener);
+        let memory = self.empty_memory()?;
+        let inherited = memory.try_clone().context("cannot copy a descriptor")?;
+        let (arguments, mappings) = self.arguments(channels, inherited.into(), listener);
         let program = self.program.as_os_str().to_owned();
         let text = shell_line(std::iter::once(&program).chain(&arguments));
         let append = |file: &Path| {
@@ -141,12 +145,27 @@ impl Machine<'_> {
             .context("two channels have one descriptor number")?;
         let process = Guarded::spawn(&mut command)
             .with_context(|| format!("cannot start {}", self.program.display()))?;
-        Ok(Started { process, gdb })
+        Ok(Started {
+            process,
+            memory,
+            gdb,
+        })
+    }
+
+    /// The guest's memory, which QEMU, the shares' helpers and we can all look into.
+    fn empty_memory(&self) -> anyhow::Result<File> {
+        let what = || format!("cannot get {} bytes of memory for the guest", self.memory);
+        let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC)
+            .with_context(what)?;
+        let memory = File::from(memory);
+        memory.set_len(self.memory).with_context(what)?;
+        Ok(memory)
     }
 
     fn arguments(
         &self,
         channels: Channels,
+        memory: OwnedFd,
         gdb: Option<TcpListener>,
     ) -> (Vec<OsString>, Vec<FdMapping>) {
         let mut line = Line::default();
@@ -155,6 +174,14 @@ impl Machine<'_> {
         console(&mut line, channels.console, self.console_log);
         control(&mut line, channels.qmp);
         agent(&mut line, channels.agent);
+        let fd = line.inherit(memory);
+        line.pair(
+            "-object",
+            format!(
+                "memory-backend-file,id=mem,size={}B,mem-path=/proc/self/fd/{fd},share=on",
+                self.memory
+            ),
+        );
         for number in 0..self.ports {
             let port = devices::port_id(number);
             // Virtio devices need no I/O ports, of which there are too few for so many bridges.
@@ -204,11 +231,6 @@ impl Machine<'_> {
         line.pair("-cpu", cpu);
         line.pair("-smp", self.cpus.to_string());
         line.pair("-m", format!("{}B", self.memory));
-        // Shared memory, because the shares' helpers read requests from it.
-        line.pair(
-            "-object",
-            format!("memory-backend-memfd,id=mem,size={}B,share=on", self.memory),
-        );
         line.pair("-device", "virtio-rng-pci");
         line.pair("-device", "pvpanic-pci");
         line.pair("-device", format!("virtio-balloon-pci,id={BALLOON_ID}"));
@@ -270,8 +292,11 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
 
+    fn end() -> OwnedFd {
+        UnixStream::pair().unwrap().0.into()
+    }
+
     fn channels() -> Channels {
-        let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
         Channels {
             console: end(),
             qmp: end(),
@@ -300,11 +325,11 @@ mod tests {
 
     #[test]
     fn a_comma_in_a_path_does_not_end_the_option() {
-        let (arguments, mappings) = machine().arguments(channels(), None);
+        let (arguments, mappings) = machine().arguments(channels(), end(), None);
         let line = shell_line(arguments.iter());
         assert!(line.contains("logfile=/a,,b/console.log"), "{line}");
-        assert_eq!(mappings.len(), 4);
-        assert_eq!(mappings[3].child_fd, line::FIRST_FD + 3);
+        assert_eq!(mappings.len(), 5);
+        assert_eq!(mappings[4].child_fd, line::FIRST_FD + 4);
     }
 
     #[test]
@@ -314,7 +339,7 @@ mod tests {
                 incoming,
                 ..machine()
             };
-            let (arguments, _) = machine.arguments(channels(), None);
+            let (arguments, _) = machine.arguments(channels(), end(), None);
             let flags = arguments.windows(2).filter(|pair| pair[0] == "-device");
             flags.map(|pair| pair[1].clone()).collect::<Vec<_>>()
         };

@@ -146,9 +146,9 @@ impl Run<'_> {
 
     fn save(&mut self, vm: &mut Vm, maker: Maker) -> Result<(), Failure> {
         let limit = self.common.scaled(STATE_LIMIT);
-        let saved = match maker.state() {
+        let saved = match maker.files() {
             Err(error) => Err(format!("{error:#}")),
-            Ok(file) => match vm.save(&file, limit) {
+            Ok(files) => match vm.save(&files, limit) {
                 Ok(()) => Ok(()),
                 Err(Trouble::Host(why)) => Err(why),
                 // The machine is gone, and the run with it.
@@ -183,9 +183,15 @@ impl Run<'_> {
                 Failure::Final(Verdict::new(Outcome::Error, format!("set-up: {error:#}")))
             })?;
         let limit = self.common.scaled(STATE_LIMIT);
+        // QEMU needs a moment to start, in which its memory is filled.
+        if let Err(error) = vm.load_memory(&snapshot.files.memory) {
+            return Err(Failure::Restore(format!(
+                "its memory cannot be read: {error}"
+            )));
+        }
         let loaded = vm.connect_control(limit).and_then(|()| {
             match vm.qemu_version() == Some(snapshot.qemu.as_str()) {
-                true => vm.load(&snapshot.state, limit),
+                true => vm.load_devices(&snapshot.files.devices, limit),
                 false => Err(Trouble::Host(format!(
                     "it is of QEMU {}, this one is {}",
                     snapshot.qemu,

@@ -4,9 +4,9 @@
 //!
 //! The first run of a [`Key`] boots, loads the modules and writes its machine's state to the cache
 //! before anything is plugged in; it then goes on as any other. Later runs, also of other
-//! invocations, restore that state. A snapshot is a folder `snapshots/KEY` with the state and with
-//! a description that holds the state's digest; it appears as a whole or not at all, and each
-//! invocation checks the digest before it uses one. A snapshot never decides about a run: what is
+//! invocations, restore that state. A snapshot is a folder `snapshots/KEY` with the guest's memory,
+//! the state of its devices, and a description that holds the digests of both; it appears as a
+//! whole or not at all, and each invocation checks the digests before it uses one. A snapshot never decides about a run: what is
 //! damaged or cannot be restored is said, thrown away, and the run boots.
 
 use std::collections::HashMap;
@@ -34,14 +34,18 @@ use tempfile::TempDir;
 
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
+use crate::vm::Saved;
 
 mod key;
+pub mod pages;
 
 pub use key::Digests;
 pub use key::Key;
 
-/// The machine's state in a snapshot's folder.
-const STATE: &str = "state";
+/// The guest's memory in a snapshot's folder.
+const MEMORY: &str = "memory";
+/// The devices' state.
+const DEVICES: &str = "devices";
 /// The description of it.
 const ABOUT: &str = "about.json";
 /// Stands in the folder's place of a machine that cannot be used after a restore.
@@ -58,15 +62,17 @@ struct About {
     key: serde_json::Value,
     /// QEMU's own word for its version.
     qemu: String,
-    /// Digest of the state.
-    sha256: String,
+    /// Digest of the memory.
+    memory: String,
+    /// Digest of the devices' state.
+    devices: String,
 }
 
 /// A snapshot that was checked.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The state, from its beginning.
-    pub state: File,
+    /// Memory and devices, each file from its beginning.
+    pub files: Saved,
     /// The version of the QEMU that wrote it: another one must not read it.
     pub qemu: String,
 }
@@ -84,7 +90,7 @@ pub enum Found {
 
 #[derive(Debug, Clone)]
 enum Known {
-    Good { state: Arc<File>, qemu: String },
+    Good { files: Arc<Saved>, qemu: String },
     Cold,
 }
 
@@ -136,8 +142,8 @@ impl Store {
         let known = lock(&self.known).get(name).cloned()?;
         Some(match known {
             Known::Cold => Found::Cold,
-            Known::Good { state, qemu } => match reopen(&state) {
-                Ok(state) => Found::Ready(Snapshot { state, qemu }),
+            Known::Good { files, qemu } => match reopen(&files) {
+                Ok(files) => Found::Ready(Snapshot { files, qemu }),
                 Err(error) => self.give_up(name, &format!("cannot open it again: {error}")),
             },
         })
@@ -166,9 +172,9 @@ impl Store {
         }
         if folder.is_dir() {
             match check(&folder) {
-                Ok((state, qemu)) => {
+                Ok((files, qemu)) => {
                     touch(&folder);
-                    self.remember(name, state, qemu);
+                    self.remember(name, files, qemu);
                     if let Some(found) = self.from_known(name) {
                         return Ok(found);
                     }
@@ -195,9 +201,9 @@ impl Store {
         }))
     }
 
-    fn remember(&self, name: &str, state: File, qemu: String) {
-        let state = Arc::new(state);
-        lock(&self.known).insert(name.to_owned(), Known::Good { state, qemu });
+    fn remember(&self, name: &str, files: Saved, qemu: String) {
+        let files = Arc::new(files);
+        lock(&self.known).insert(name.to_owned(), Known::Good { files, qemu });
     }
 
     /// No run of this invocation uses a snapshot of this machine.
@@ -214,8 +220,8 @@ impl Store {
     pub fn add(&self, maker: Maker, qemu: &str) {
         let name = maker.name.clone();
         match maker.finish(qemu) {
-            Ok(state) => {
-                self.remember(&name, state, qemu.to_owned());
+            Ok(files) => {
+                self.remember(&name, files, qemu.to_owned());
                 if let Some(dir) = &self.dir {
                     prune(dir, &name);
                 }
@@ -278,21 +284,20 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// The file for the state.
-    pub fn state(&self) -> anyhow::Result<File> {
-        let file = self.work.path().join(STATE);
-        File::create(&file).with_context(|| format!("cannot write {}", file.display()))
+    /// The files for memory and devices.
+    pub fn files(&self) -> anyhow::Result<Saved> {
+        both(self.work.path(), "write", |file| File::create(file))
     }
 
     /// Puts the finished snapshot in its place.
-    fn finish(self, qemu: &str) -> anyhow::Result<File> {
-        let file = self.work.path().join(STATE);
-        let what = || format!("cannot read {}", file.display());
-        let state = File::open(&file).with_context(what)?;
+    fn finish(self, qemu: &str) -> anyhow::Result<Saved> {
+        let files = both(self.work.path(), "read", |file| File::open(file))?;
+        let [memory, devices] = digests(&files, self.work.path())?;
         let about = About {
             key: self.key,
             qemu: qemu.to_owned(),
-            sha256: key::digest(&state).with_context(what)?,
+            memory,
+            devices,
         };
         let text = serde_json::to_string_pretty(&about)?;
         let file = self.work.path().join(ABOUT);
@@ -304,29 +309,57 @@ impl Maker {
             let _ = fs::remove_dir_all(&work);
             format!("cannot make {}", self.folder.display())
         })?;
-        Ok(state)
+        Ok(files)
     }
 }
 
+/// Opens the two files in `folder`.
+fn both(
+    folder: &Path,
+    what: &str,
+    open: impl Fn(&Path) -> io::Result<File>,
+) -> anyhow::Result<Saved> {
+    let open = |name: &str| {
+        let file = folder.join(name);
+        open(&file).with_context(|| format!("cannot {what} {}", file.display()))
+    };
+    Ok(Saved {
+        memory: open(MEMORY)?,
+        devices: open(DEVICES)?,
+    })
+}
+
+fn digests(files: &Saved, folder: &Path) -> anyhow::Result<[String; 2]> {
+    let digest = |file: &File, name: &str| {
+        key::digest(file).with_context(|| format!("cannot read {}", folder.join(name).display()))
+    };
+    Ok([
+        digest(&files.memory, MEMORY)?,
+        digest(&files.devices, DEVICES)?,
+    ])
+}
+
 /// Reads a snapshot and compares it with its description.
-fn check(folder: &Path) -> anyhow::Result<(File, String)> {
+fn check(folder: &Path) -> anyhow::Result<(Saved, String)> {
     let file = folder.join(ABOUT);
     let text =
         fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let about: About =
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
-    let file = folder.join(STATE);
-    let what = || format!("cannot read {}", file.display());
-    let state = File::open(&file).with_context(what)?;
-    if key::digest(&state).with_context(what)? != about.sha256 {
-        bail!("{} is damaged: its digest is another", file.display());
+    let files = both(folder, "read", |file| File::open(file))?;
+    if digests(&files, folder)? != [about.memory, about.devices] {
+        bail!("{} is damaged: its digest is another", folder.display());
     }
-    Ok((state, about.qemu))
+    Ok((files, about.qemu))
 }
 
-/// The same file from its beginning, with a position of its own, also when its name is gone.
-fn reopen(file: &File) -> io::Result<File> {
-    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+/// The same files from their beginnings, with positions of their own, also when the names are gone.
+fn reopen(files: &Saved) -> io::Result<Saved> {
+    let reopen = |file: &File| File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok(Saved {
+        memory: reopen(&files.memory)?,
+        devices: reopen(&files.devices)?,
+    })
 }
 
 /// Waits for the lock; `None` when it is not to be had in time.

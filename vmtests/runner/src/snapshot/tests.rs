@@ -45,7 +45,12 @@ fn make(store: &Store, key: &Key, text: &str) {
     let Found::Make(maker) = find(store, key) else {
         panic!("there is one already");
     };
-    maker.state().unwrap().write_all(text.as_bytes()).unwrap();
+    maker
+        .files()
+        .unwrap()
+        .memory
+        .write_all(text.as_bytes())
+        .unwrap();
     store.add(maker, "7.2.0");
 }
 
@@ -54,12 +59,12 @@ fn text(found: Found) -> String {
         panic!("{found:?}");
     };
     let mut text = String::new();
-    snapshot.state.read_to_string(&mut text).unwrap();
+    snapshot.files.memory.read_to_string(&mut text).unwrap();
     format!("{} {text}", snapshot.qemu)
 }
 
 fn state_of(dir: &Path, key: &Key) -> PathBuf {
-    dir.join("snapshots").join(key.name()).join(STATE)
+    dir.join("snapshots").join(key.name()).join(MEMORY)
 }
 
 #[test]
@@ -87,7 +92,7 @@ fn while_one_makes_it_the_others_wait_and_boot_when_it_takes_too_long() {
         let key = key.clone();
         std::thread::spawn(move || text(other.find(&key, PATIENCE * 50, &Interrupt::default())))
     };
-    maker.state().unwrap().write_all(b"memory").unwrap();
+    maker.files().unwrap().memory.write_all(b"memory").unwrap();
     one.add(maker, "7.2.0");
     assert_eq!(waiting.join().unwrap(), "7.2.0 memory");
 }
@@ -123,6 +128,8 @@ fn a_damaged_snapshot_is_noticed_and_made_again() {
         make(&store(dir.path()), &key, "memory");
     }
     fs::remove_file(&state).unwrap();
+    make(&store(dir.path()), &key, "memory");
+    fs::write(state.with_file_name(DEVICES), "x").unwrap();
     make(&store(dir.path()), &key, "memory");
 }
 

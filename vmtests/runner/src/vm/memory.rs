@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A machine's memory as a file: written out, and read in again.
+//! A machine as two files, its memory and the state of its devices: written out, and read in again.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 use std::time::Instant;
@@ -12,6 +13,16 @@ use serde_json::json;
 use super::Trouble;
 use super::Vm;
 use crate::qmp::commands;
+use crate::snapshot::pages;
+
+/// The two files.
+#[derive(Debug)]
+pub struct Saved {
+    /// The memory, see [`pages`].
+    pub memory: File,
+    /// What QEMU writes besides it.
+    pub devices: File,
+}
 
 /// Name of the file's descriptor in QEMU.
 const STATE: &str = "state";
@@ -23,31 +34,48 @@ const SPEED: u64 = 1 << 40;
 const ASK: Duration = Duration::from_millis(4);
 
 impl Vm {
-    /// Stops the machine, writes its whole state to `file`, and lets it go on.
-    pub fn save(&mut self, file: &File, limit: Duration) -> Result<(), Trouble> {
-        let what = "saving the machine's memory";
+    /// Stops the machine, writes it out, and lets it go on.
+    pub fn save(&mut self, to: &Saved, limit: Duration) -> Result<(), Trouble> {
+        let what = "saving the machine";
         self.stop()?;
-        let saved = self.write_state(what, file, limit);
+        let saved = pages::pack(&self.memory, &to.memory)
+            .map_err(|error| Trouble::Host(format!("{what}: cannot write its memory: {error}")))
+            .and_then(|()| self.write_devices(what, &to.devices, limit));
         // Whether it was saved or not, the machine is as it was.
         self.go_on()?;
         saved
     }
 
-    fn write_state(&mut self, what: &str, file: &File, limit: Duration) -> Result<(), Trouble> {
+    fn write_devices(&mut self, what: &str, file: &File, limit: Duration) -> Result<(), Trouble> {
         let speed = json!({"max-bandwidth": SPEED});
         self.execute(what, &commands::MigrateSetParameters(speed))?;
+        self.leave_memory_out(what)?;
         self.with_control(what, |control| control.pass_fd(STATE, file.as_fd()))?;
         let to = json!({"uri": format!("fd:{STATE}")});
         self.execute(what, &commands::Migrate(to))?;
         self.migrated(what, limit)
     }
 
-    /// Reads a state in, into a machine that was started as `incoming`. It does not run yet.
-    pub fn load(&mut self, file: &File, limit: Duration) -> Result<(), Trouble> {
-        let what = "restoring the machine's memory";
-        self.with_control(what, |control| control.pass_fd(STATE, file.as_fd()))?;
-        let from = json!({"uri": format!("fd:{STATE}")});
-        self.execute(what, &commands::MigrateIncoming(from))?;
+    /// QEMU's stream has no memory in it that others share.
+    fn leave_memory_out(&mut self, what: &str) -> Result<(), Trouble> {
+        let capability = json!({"capability": "x-ignore-shared", "state": true});
+        let capabilities = json!({"capabilities": [capability]});
+        self.execute(what, &commands::MigrateSetCapabilities(capabilities))
+            .map(drop)
+    }
+
+    /// Reads the memory in, also while QEMU is still starting.
+    pub fn load_memory(&mut self, from: &File) -> io::Result<()> {
+        pages::unpack(from, &self.memory)
+    }
+
+    /// Reads the devices in, into a machine that was started as `incoming`. It does not run yet.
+    pub fn load_devices(&mut self, from: &File, limit: Duration) -> Result<(), Trouble> {
+        let what = "restoring the machine";
+        self.leave_memory_out(what)?;
+        self.with_control(what, |control| control.pass_fd(STATE, from.as_fd()))?;
+        let uri = json!({"uri": format!("fd:{STATE}")});
+        self.execute(what, &commands::MigrateIncoming(uri))?;
         self.migrated(what, limit)
     }
 

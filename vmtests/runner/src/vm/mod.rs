@@ -2,6 +2,7 @@
 //! A running virtual machine: its processes, and everything that comes from it as one stream of
 //! happenings that can be waited for with a limit.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -41,6 +42,7 @@ mod memory;
 mod plug;
 mod seen;
 
+pub use memory::Saved;
 pub use seen::Observer;
 pub use seen::Seen;
 
@@ -121,6 +123,7 @@ pub struct Vm {
     console_ended: bool,
     traces: Traces,
     observers: Vec<Observer>,
+    memory: File,
     gdb: Option<u16>,
     /// Devices that the guest has let go.
     gone: Vec<String>,
@@ -193,6 +196,7 @@ impl Vm {
             console_ended: false,
             traces,
             observers: around.observers,
+            memory: started.memory,
             gdb: started.gdb,
             gone: Vec::new(),
             interrupt: around.interrupt,
