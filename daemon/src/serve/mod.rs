@@ -34,7 +34,6 @@ use crate::device::Device;
 use crate::device::Interest;
 use crate::device::Wake;
 use crate::event_log::EventLog;
-use crate::live::Live;
 use crate::stats::Stats;
 use crate::stop::Stop;
 use buffer::AlignedBuffer;
@@ -59,8 +58,8 @@ pub struct Context {
     pub stats: Arc<Stats>,
     /// Whether to end.
     pub stop: Arc<Stop>,
-    /// What may change meanwhile.
-    pub live: Arc<Live>,
+    /// Bytes to fill around a hole: a power of two, at least a page.
+    pub fill: u64,
     /// What is open.
     pub objects: Objects,
 }
@@ -69,7 +68,7 @@ impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("stats", &self.stats)
-            .field("live", &self.live)
+            .field("fill", &self.fill)
             .finish_non_exhaustive()
     }
 }

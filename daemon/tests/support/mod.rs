@@ -31,7 +31,6 @@ use cachefilesd::device::Interest;
 use cachefilesd::device::ObjectFile;
 use cachefilesd::device::Wake;
 use cachefilesd::event_log::EventLog;
-use cachefilesd::live::Live;
 use cachefilesd::serve::Context;
 use cachefilesd::serve::Ended;
 use cachefilesd::serve::Objects;
@@ -509,7 +508,7 @@ impl Server {
             events: Arc::new(EventLog::none()),
             stats: Arc::new(Stats::default()),
             stop: Arc::new(Stop::new().unwrap()),
-            live: Arc::new(Live::new(1 << 20, Duration::ZERO)),
+            fill: 1 << 20,
             objects: Objects::default(),
         });
         let (sender, ends) = mpsc::channel();
