@@ -30,6 +30,7 @@ struct Inside {
     /// Those that have not ended.
     living: BTreeSet<String>,
     at_work: Vec<(String, u32)>,
+    puppets: Vec<(String, u32)>,
 }
 
 impl Actors {
@@ -38,6 +39,13 @@ impl Actors {
         let mut inside = lock(&self.inside);
         inside.branches.insert(branch.to_owned());
         inside.living.insert(branch.to_owned());
+    }
+
+    /// A puppet has this process from now on.
+    pub fn puppet(&self, name: &str, pid: u32) {
+        let mut inside = lock(&self.inside);
+        inside.puppets.retain(|(other, _)| other != name);
+        inside.puppets.push((name.to_owned(), pid));
     }
 
     /// A branch has ended.
@@ -99,7 +107,7 @@ impl Context {
         let named = |list: Vec<(String, u32)>| list.into_iter().find(|(other, _)| other == name);
         let known = named(agent.programs.list())
             .or_else(|| named(lock(&agent.daemons).list()))
-            .or_else(|| named(lock(&agent.puppets).list()));
+            .or_else(|| named(lock(&agent.actors.inside).puppets.clone()));
         if let Some((_, pid)) = known {
             if agent.children.wait(pid, Duration::ZERO).is_some() {
                 return Ok((TaskState::Gone, Vec::new()));

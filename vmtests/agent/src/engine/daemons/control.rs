@@ -117,7 +117,7 @@ impl Context {
         let answers = || {
             let tally = agent.events.tally(&daemon.events);
             let count = |ev: &str| tally.lines.get(ev).copied().unwrap_or(0);
-            (count("reconfigured"), count("refused"))
+            (count("reconfigured"), count("reconfigure_failed"))
         };
         let before = answers();
         config::write(&next).map_err(wrong)?;
@@ -153,8 +153,9 @@ impl Context {
                 step.name
             ))),
             (Some(false), false) => Err(Stop::Failed(format!(
-                "the daemon `{}` refuses the new configuration; its log says why",
-                step.name
+                "the daemon `{}` refuses the new configuration: {}",
+                step.name,
+                agent.events.last_reason(&daemon.events)
             ))),
             (None, _) => Err(Stop::Failed(format!(
                 "the daemon `{}` has not read its configuration {} ms after SIGHUP",
