@@ -13,6 +13,7 @@ pub mod invocation;
 mod junit;
 pub mod markers;
 mod outcome;
+pub mod schema;
 mod types;
 
 pub use file::RESULTS;
