@@ -23,6 +23,7 @@ pub mod prepare;
 pub mod progress;
 pub mod qemu;
 pub mod qmp;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod scenario;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+pub mod collect;
 mod file;
 pub mod invocation;
 mod junit;
@@ -48,6 +49,9 @@ pub(crate) fn example(scenario: &str, outcome: Outcome, reason: &str) -> RunResu
         scenario: scenario.to_owned(),
         name: scenario.to_owned(),
         file: format!("vmtests/scenarios/{scenario}.yaml"),
+        about: "Something is shown.".to_owned(),
+        rows: vec![1],
+        refs: Vec::new(),
         kernel: "6.12".to_owned(),
         module: "c".to_owned(),
         profile: "release".to_owned(),
