@@ -16,6 +16,7 @@ pub mod console;
 pub mod disk;
 pub mod evidence;
 pub mod exec;
+pub mod github;
 pub mod interrupt;
 pub mod matrix;
 pub mod mutants;

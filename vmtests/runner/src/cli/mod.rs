@@ -11,6 +11,8 @@ use crate::share;
 
 mod args;
 mod exit;
+mod matrix;
+mod merge;
 mod mutants;
 mod ready;
 mod report;
@@ -38,6 +40,10 @@ enum Verb {
     Mutants(RunArgs),
     /// Make the reports anew from what a run left, also one that was killed
     Report(report::ReportArgs),
+    /// Join the results of several runs, such as shards, into one report
+    Merge(merge::MergeArgs),
+    /// Print the jobs that together run everything, for a CI system
+    Matrix(matrix::MatrixArgs),
     /// Starts a program that ends with this one (for vmtest's own use)
     #[command(name = exec::EXEC_COMMAND, hide = true)]
     Exec {
@@ -101,6 +107,8 @@ pub fn main() -> i32 {
         Verb::Run(args) => run::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
         Verb::Report(args) => report::run(&args),
+        Verb::Merge(args) => merge::run(&args),
+        Verb::Matrix(args) => matrix::run(&args),
     };
     match done {
         Ok(code) => code,

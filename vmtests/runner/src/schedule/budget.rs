@@ -166,7 +166,10 @@ mod tests {
 
     fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        let meminfo = ("proc/meminfo", "MemTotal: 9999 kB\nMemAvailable:   8388608 kB\n");
+        let meminfo = (
+            "proc/meminfo",
+            "MemTotal: 9999 kB\nMemAvailable:   8388608 kB\n",
+        );
         for (name, text) in files.iter().chain([&meminfo]) {
             let file = root.path().join(name);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -192,7 +195,10 @@ mod tests {
             ("sys/fs/cgroup/a/b/memory.current", "0\n"),
             ("sys/fs/cgroup/a/memory.max", "4294967296\n"),
             ("sys/fs/cgroup/a/memory.current", "2147483648\n"),
-            ("sys/fs/cgroup/a/memory.stat", "anon 5\ninactive_file 1073741824\n"),
+            (
+                "sys/fs/cgroup/a/memory.stat",
+                "anon 5\ninactive_file 1073741824\n",
+            ),
         ]);
         assert_eq!(available(root.path()), 3 * GIB);
     }

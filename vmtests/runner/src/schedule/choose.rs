@@ -125,7 +125,10 @@ mod tests {
         assert_eq!(choose(&[heavy, demand(1, 20.0)], &running, &BUDGET), None);
         // Where there is room for both, it may be as long as it likes.
         let heavy = demand(3, 30.0);
-        assert_eq!(choose(&[heavy, demand(1, 20.0)], &running, &BUDGET), Some(1));
+        assert_eq!(
+            choose(&[heavy, demand(1, 20.0)], &running, &BUDGET),
+            Some(1)
+        );
     }
 
     #[test]
@@ -146,7 +149,10 @@ mod tests {
     fn the_estimate_is_the_work_over_the_cores_or_the_longest_run() {
         let budget = Budget { cores: 2, ..BUDGET };
         assert_eq!(estimate(&[demand(2, 10.0); 3], &[], &budget), 30.0);
-        assert_eq!(estimate(&[demand(1, 10.0); 3], &[under(1, 4.0)], &budget), 17.0);
+        assert_eq!(
+            estimate(&[demand(1, 10.0); 3], &[under(1, 4.0)], &budget),
+            17.0
+        );
         assert_eq!(estimate(&[demand(1, 10.0)], &[], &budget), 10.0);
     }
 

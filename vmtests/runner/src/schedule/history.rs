@@ -87,7 +87,10 @@ impl History {
             .map_or(0, |since| since.as_secs());
         self.runs.insert(key, Remembered { seconds, when });
         while self.runs.len() > MOST {
-            let oldest = self.runs.iter().min_by_key(|(_, remembered)| remembered.when);
+            let oldest = self
+                .runs
+                .iter()
+                .min_by_key(|(_, remembered)| remembered.when);
             let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
                 break;
             };
@@ -155,7 +158,12 @@ mod tests {
     fn a_damaged_file_is_an_empty_one_and_is_mended() {
         let cache = tempfile::tempdir().unwrap();
         let file = cache.path().join(FILE);
-        for text in ["{\"schema\":1,\"ru", "[]", "\u{0}\u{1}", "{\"schema\":9,\"runs\":{}}"] {
+        for text in [
+            "{\"schema\":1,\"ru",
+            "[]",
+            "\u{0}\u{1}",
+            "{\"schema\":9,\"runs\":{}}",
+        ] {
             fs::write(&file, text).unwrap();
             let mut history = History::load(Some(cache.path()));
             assert!(history.runs.is_empty(), "{text}");

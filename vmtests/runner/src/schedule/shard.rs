@@ -42,9 +42,7 @@ impl FromStr for Shard {
             .split_once('/')
             .and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         match parsed {
-            Some((index, of)) if (1..=of).contains(&index) && of <= 1000 => {
-                Ok(Shard { index, of })
-            }
+            Some((index, of)) if (1..=of).contains(&index) && of <= 1000 => Ok(Shard { index, of }),
             _ => Err("write it as I/N with 1 <= I <= N <= 1000, such as 2/3".to_owned()),
         }
     }
@@ -125,7 +123,9 @@ pub fn split(keys: &[Key], durations: &Durations, of: u32) -> (Vec<u32>, String)
     let mut loads = vec![0u64; of.max(1) as usize];
     let mut parts = vec![0u32; keys.len()];
     for at in &order {
-        let least = (0..loads.len()).min_by_key(|part| loads[*part]).unwrap_or(0);
+        let least = (0..loads.len())
+            .min_by_key(|part| loads[*part])
+            .unwrap_or(0);
         loads[least] += milliseconds(&keys[*at]);
         parts[*at] = least as u32 + 1;
     }
@@ -175,7 +175,11 @@ mod tests {
         let text = include_str!("../../tests/fixtures/results.json");
         fs::write(&file, text).unwrap();
         let known = Durations::read(&file).unwrap();
-        let key = ("enospc[fs=ext4,n=1]".to_owned(), "6.12".to_owned(), "c".to_owned());
+        let key = (
+            "enospc[fs=ext4,n=1]".to_owned(),
+            "6.12".to_owned(),
+            "c".to_owned(),
+        );
         assert_eq!(known.seconds(&key), Some(12.5));
         fs::write(&file, "[]").unwrap();
         let wrong = format!("{:#}", Durations::read(&file).unwrap_err());
