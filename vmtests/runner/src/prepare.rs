@@ -24,6 +24,7 @@ use crate::scenario;
 use crate::scenario::DiskFs;
 use crate::share::ShareSpec;
 use crate::store;
+use crate::timeline::Recorder;
 use crate::vm::Observer;
 use crate::vm::Surroundings;
 use crate::vm::Traces;
@@ -60,13 +61,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Makes folders and disks in `dir`, which is emptied first.
+    /// Makes folders and disks in `dir`, which the run has made.
     pub fn make(common: &Common, planned: &Planned<'_>, dir: &Path) -> anyhow::Result<Self> {
-        // What an earlier run left under the same name would be taken for this one's.
-        if dir.exists() {
-            fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
-        }
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         // QEMU and the helpers are told absolute names.
         let dir = dir
             .canonicalize()
@@ -150,6 +146,7 @@ impl Prepared {
         planned: &Planned<'_>,
         way: Way,
         observers: Vec<Observer>,
+        recorder: &Recorder,
     ) -> anyhow::Result<Vm> {
         Vm::start(
             &self.machine(common, planned, way)?,
@@ -159,6 +156,7 @@ impl Prepared {
                 splats: &common.splats,
                 traces: Traces {
                     dir: self.dir.clone(),
+                    recorder: recorder.clone(),
                 },
                 observers,
                 interrupt: common.interrupt.clone(),

@@ -115,7 +115,7 @@ impl Run<'_> {
     fn cold(&mut self, prepared: &Prepared, boot: &Boot) -> Result<Vm, Verdict> {
         self.started_from(FROM_COLD);
         let mut vm = self.powered(prepared, Way::Cold)?;
-        (self.stage)("setting up");
+        self.stage("setting up");
         match self.set_up(&mut vm, boot.setup.clone()) {
             Ok(()) => Ok(vm),
             Err(verdict) => {
@@ -129,7 +129,7 @@ impl Run<'_> {
     fn make(&mut self, prepared: &Prepared, boot: &Boot, maker: Maker) -> Result<Vm, Failure> {
         self.started_from(FROM_COLD);
         let mut vm = self.powered(prepared, Way::Plug).map_err(Failure::Final)?;
-        (self.stage)("loading modules");
+        self.stage("loading modules");
         let modules = Setup {
             modules: boot.setup.modules.clone(),
             ..Setup::default()
@@ -139,7 +139,7 @@ impl Run<'_> {
             self.leave(&vm);
             return Err(Failure::Final(verdict));
         }
-        (self.stage)("saving a memory snapshot");
+        self.stage("saving a memory snapshot");
         self.save(&mut vm, maker)?;
         self.plug_and_wake(prepared, boot, vm)
     }
@@ -176,9 +176,15 @@ impl Run<'_> {
         snapshot: Snapshot,
     ) -> Result<Vm, Failure> {
         self.started_from(FROM_SNAPSHOT);
-        (self.stage)("restoring");
+        self.stage("restoring");
         let mut vm = prepared
-            .start(self.common, self.planned, Way::Restore, self.observers())
+            .start(
+                self.common,
+                self.planned,
+                Way::Restore,
+                self.observers(),
+                &self.recorder,
+            )
             .map_err(|error| {
                 Failure::Final(Verdict::new(Outcome::Error, format!("set-up: {error:#}")))
             })?;
@@ -221,7 +227,7 @@ impl Run<'_> {
             Err(trouble) => return Err(self.not_restored(&trouble, &mut vm)),
         };
         self.result.release = hello.release;
-        (self.stage)("setting up");
+        self.stage("setting up");
         let setup = Setup {
             // They are loaded; those that are not to be are remembered.
             modules: Vec::new(),
@@ -266,10 +272,16 @@ impl Run<'_> {
 
     /// A machine whose power was switched on and whose agent has spoken.
     fn powered(&mut self, prepared: &Prepared, way: Way) -> Result<Vm, Verdict> {
-        (self.stage)("booting");
+        self.stage("booting");
         let started = Instant::now();
         let mut vm = prepared
-            .start(self.common, self.planned, way, self.observers())
+            .start(
+                self.common,
+                self.planned,
+                way,
+                self.observers(),
+                &self.recorder,
+            )
             .map_err(|error| Verdict::new(Outcome::Error, format!("set-up: {error:#}")))?;
         match self.reach_agent(&mut vm, started) {
             Ok(()) => Ok(vm),

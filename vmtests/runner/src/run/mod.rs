@@ -21,10 +21,15 @@ use crate::prepare;
 use crate::prepare::Prepared;
 use crate::results::Outcome;
 use crate::results::RunResult;
+use crate::results::invocation;
+use crate::results::markers;
 use crate::seed;
 use crate::seed::Chance;
 use crate::snapshot::Store;
 use crate::splat::Splats;
+use crate::timeline;
+use crate::timeline::Level;
+use crate::timeline::Recorder;
 use crate::vm::Observer;
 use crate::vm::Trouble;
 use crate::vm::Vm;
@@ -115,27 +120,37 @@ pub fn run_observed(
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
     let mut result = begin(common, planned, artifacts.clone());
-    let verdict = match &planned.skip {
-        Some(why) => Verdict::new(Outcome::Skipped, why.clone()),
-        None => {
-            let dir = common.out.join(&artifacts);
+    if let Some(why) = &planned.skip {
+        result.outcome = Outcome::Skipped;
+        result.reason = why.clone();
+        return result;
+    }
+    let dir = common.out.join(&artifacts);
+    let marked = markers::begin(&dir, &result).and_then(|()| Recorder::create(&dir, began));
+    let verdict = match marked {
+        Ok(recorder) => {
             let mut run = Run {
                 common,
                 planned,
-                dir,
+                dir: dir.clone(),
                 stage,
                 observers,
                 chance: Chance::new(seed::of_run(common.seed, &planned.folder)),
+                recorder,
                 result: &mut result,
             };
             let verdict = run.whole();
             run.tidy();
             verdict
         }
+        Err(error) => Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
     };
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
+    if let Err(error) = markers::end(&dir, &result) {
+        result.notes.push(format!("{error:#}"));
+    }
     result
 }
 
@@ -146,6 +161,9 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         scenario: scenario.name.clone(),
         name: scenario.name.clone(),
         file: String::new(),
+        about: scenario.about.clone(),
+        rows: scenario.rows.clone(),
+        refs: Vec::new(),
         kernel: common.index.kernel.clone(),
         module: planned.module.word().to_owned(),
         profile: common.index.profile.clone(),
@@ -156,7 +174,7 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         artifacts,
         files: Vec::new(),
         timeline: None,
-        began: String::new(),
+        began: invocation::now(),
         accel: common.accel.word().to_owned(),
         started_from: String::new(),
         boots: 0,
@@ -181,12 +199,19 @@ struct Run<'a> {
     stage: &'a dyn Fn(&str),
     observers: Vec<Observer>,
     chance: Chance,
+    recorder: Recorder,
     result: &'a mut RunResult,
 }
 
 impl Run<'_> {
+    /// Says what is under way.
+    fn stage(&self, text: &str) {
+        self.recorder.host(Level::Info, text);
+        (self.stage)(text);
+    }
+
     fn whole(&mut self) -> Verdict {
-        (self.stage)("preparing");
+        self.stage("preparing");
         let prepared = match Prepared::make(self.common, self.planned, &self.dir) {
             Ok(prepared) => prepared,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
@@ -245,7 +270,7 @@ impl Run<'_> {
 
     /// All steps passed: collect, power off, and see that both work.
     fn end_well(&mut self, vm: &mut Vm) -> Verdict {
-        (self.stage)("collecting");
+        self.stage("collecting");
         let collected = match collect(vm, self.common.scaled(COLLECT_LIMIT)) {
             Ok(collected) => collected,
             Err(trouble) => return self.judge("collecting evidence", &trouble, vm),
@@ -278,7 +303,7 @@ impl Run<'_> {
 
     /// Something went wrong and is known: take what evidence can still be had, within short limits.
     fn end_badly(&mut self, vm: &mut Vm) -> Option<Collected> {
-        (self.stage)("collecting");
+        self.stage("collecting");
         let collected = collect(vm, self.common.scaled(COLLECT_LIMIT_BAD)).ok();
         if collected.is_some() && vm.send(&ToAgent::PowerOff).is_ok() {
             let _ = vm.wait_for_end(self.common.scaled(POWER_OFF_LIMIT_BAD));
@@ -288,9 +313,13 @@ impl Run<'_> {
 
     /// Leaves only what is worth keeping, with the names that are promised.
     fn tidy(&mut self) {
-        if let Err(error) = evidence::arrange(&self.dir, self.common.keep_disks) {
+        let tidied = evidence::arrange(&self.dir, self.common.keep_disks)
+            .and_then(|events| self.recorder.finish(&self.dir, &events));
+        if let Err(error) = tidied {
             self.result.notes.push(format!("{error:#}"));
         }
+        self.result.files = markers::files(&self.dir);
+        self.result.timeline = Some(timeline::FILE.to_owned());
     }
 }
 

@@ -42,6 +42,7 @@ mod load;
 pub use check::images_named;
 pub use check::pattern_matches;
 pub use diagnose::Diagnosis;
+pub use diagnose::nearest;
 pub use load::LoadError;
 pub use load::Overrides;
 pub use load::load_all;

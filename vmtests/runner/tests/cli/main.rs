@@ -4,3 +4,5 @@
 mod input;
 mod machine;
 mod place;
+mod results;
+mod terminal;
