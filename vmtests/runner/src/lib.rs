@@ -11,11 +11,13 @@
 pub mod accel;
 pub mod agentlog;
 pub mod artifacts;
+pub mod blocklog;
 pub mod cli;
 pub mod console;
 pub mod disk;
 pub mod evidence;
 pub mod exec;
+pub mod faults;
 pub mod github;
 pub mod interrupt;
 pub mod matrix;
