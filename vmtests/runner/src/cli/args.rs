@@ -55,6 +55,12 @@ pub(super) struct RunArgs {
     /// given the same one; without it, runs count as equally long
     #[arg(long, value_name = "FILE", requires = "shard")]
     pub durations: Option<PathBuf>,
+    /// Boot every machine, instead of restoring a memory snapshot of one that booted before
+    #[arg(long)]
+    pub cold: bool,
+    /// Makes all choices by chance again as the run did whose results name this seed
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
     /// Keep the guests' disks
     #[arg(long)]
     pub keep_disks: bool,
