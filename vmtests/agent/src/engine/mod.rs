@@ -38,6 +38,7 @@ use crate::worker::Worker;
 
 mod branches;
 mod daemons;
+mod ending;
 mod flow;
 mod observe;
 mod programs;
@@ -312,6 +313,10 @@ impl Context {
                 let task = Task::Step(Box::new(step.clone()));
                 self.in_worker(&task, &describe(&step.action))
             }
+            other => Err(wrong(format!(
+                "`{}` is carried out by the runner and not in the guest",
+                other.key()
+            ))),
         }
     }
 }
