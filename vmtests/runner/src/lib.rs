@@ -31,3 +31,4 @@ pub mod share;
 pub mod splat;
 pub mod store;
 pub mod vm;
+pub mod xfail;

@@ -24,6 +24,7 @@ use crate::results::RunResult;
 use crate::splat::Splats;
 use crate::vm::Trouble;
 use crate::vm::Vm;
+use crate::xfail;
 
 mod judge;
 mod steps;
@@ -113,6 +114,7 @@ pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunR
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
+    xfail::judge(planned.scenario, planned.module, &mut result);
     result
 }
 
@@ -121,8 +123,8 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
     let scenario = planned.scenario;
     RunResult {
         scenario: scenario.name.clone(),
-        name: scenario.name.clone(),
-        file: String::new(),
+        name: scenario.title(),
+        file: scenario.file.display().to_string(),
         kernel: common.index.kernel.clone(),
         module: planned.module.word().to_owned(),
         profile: common.index.profile.clone(),
@@ -256,7 +258,8 @@ impl Run<'_> {
             Err(trouble) => return Some(self.judge("looking at the modules", &trouble, vm)),
         };
         self.result.modules = collected.modules.clone();
-        evidence::wrong_module(self.planned.module, &collected)
+        let load = self.planned.scenario.needs.module.load;
+        evidence::wrong_module(self.planned.module, load, &collected)
             .map(|reason| Verdict::new(Outcome::Error, reason))
     }
 

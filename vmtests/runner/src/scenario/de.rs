@@ -288,7 +288,7 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
                     next: 0,
                 };
                 let read = visitor.visit_map(&mut map);
-                let last = map.next.checked_sub(1).and_then(|last| fields.get(last));
+                let last = map.subject();
                 read.map_err(|fault| match (&fault.place, &fault.what) {
                     (None, What::Missing(_)) => fault.or_at(self.holder),
                     (None, What::Unknown { word, key: true, .. }) => {
@@ -398,6 +398,19 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
 struct Fields<'a> {
     fields: &'a [(Key, Node)],
     next: usize,
+}
+
+impl Fields<'_> {
+    /// The key that a visitor means when it finds fault with the map: the one just read, or, when
+    /// all were read, a step's action.
+    fn subject(&self) -> Option<&(Key, Node)> {
+        let read = self.fields.get(..self.next)?;
+        let bare = |key: &Key| matches!(key.text.as_str(), "name" | "timeout");
+        match read.len() == self.fields.len() {
+            true => read.iter().rev().find(|(key, _)| !bare(key)).or(read.last()),
+            false => read.last(),
+        }
+    }
 }
 
 impl<'de> de::MapAccess<'de> for &mut Fields<'_> {

@@ -14,16 +14,15 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use vmtest_protocol::step::DEFAULT_TIMEOUT;
-use vmtest_protocol::step::Include;
 use vmtest_protocol::step::Step;
 use vmtest_protocol::template::Vars;
 use vmtest_protocol::value::Scalar as _;
 use vmtest_protocol::value::Time;
 
-use super::de;
 use super::diagnose::Diagnosis;
 use super::read;
 use super::source;
@@ -39,7 +38,7 @@ use super::tree::Value;
 const MAX_INCLUDES: usize = 8;
 
 /// A piece: steps that scenarios include.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Piece {
     /// What its steps do, in a sentence or a few.
@@ -50,6 +49,18 @@ pub struct Piece {
     pub params: Vars,
     /// What to do.
     pub steps: Vec<Step>,
+}
+
+/// Carries out the steps of a piece, which is a file of its own with `about`, `params` and `steps`.
+/// Becomes a `group` that is called like the file, unless the step has a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Include {
+    /// The piece's path as seen from this file, such as `pieces/bind.yaml`.
+    pub file: String,
+    /// Values for the piece's parameters; their defaults without it.
+    #[serde(default)]
+    pub with: Vars,
 }
 
 /// A piece without its steps: those are read where they are included.
@@ -107,21 +118,23 @@ struct Expansion<'a> {
 }
 
 impl Expansion<'_> {
-    fn list(&mut self, steps: &mut [Node], file: &Path) {
-        for step in steps {
-            self.step(step, file);
-        }
+    fn list(&mut self, steps: &mut Vec<Node>, file: &Path) {
+        steps.retain_mut(|step| self.step(step, file));
     }
 
-    fn step(&mut self, step: &mut Node, file: &Path) {
+    /// Expands a step and those inside it; whether it may stay.
+    fn step(&mut self, step: &mut Node, file: &Path) -> bool {
         if step.key("include").is_some() {
-            if let Some(expanded) = self.include(step, file) {
-                *step = expanded;
-            }
-            return;
+            return match self.include(step, file) {
+                Some(expanded) => {
+                    *step = expanded;
+                    true
+                }
+                None => false,
+            };
         }
         let Value::Map(fields) = &mut step.value else {
-            return;
+            return true;
         };
         for (_, action) in fields {
             if let Some(steps) = steps_of(action) {
@@ -131,21 +144,29 @@ impl Expansion<'_> {
                 continue;
             };
             for (key, branches) in fields {
-                if let ("branches", Value::List(branches)) = (key.text.as_str(), &mut branches.value)
-                {
+                let key = key.text.as_str();
+                if let ("branches", Value::List(branches)) = (key, &mut branches.value) {
                     for steps in branches.iter_mut().filter_map(steps_of) {
                         self.list(steps, file);
                     }
                 }
             }
         }
+        true
     }
 
-    /// The group that takes the place of an `include`; `None` when that is wrong. A mistake in the
-    /// `include` itself is left for the typed reading of the step, which finds it.
+    /// The group that takes the place of an `include`; `None` when that is wrong, which has then
+    /// been said.
     fn include(&mut self, step: &Node, from: &Path) -> Option<Node> {
         let node = step.get("include")?;
-        let include: Include = de::from_node(node).ok()?;
+        let mut fields = node.clone();
+        let holder = step.key_place("include");
+        if fields.fields().is_empty() {
+            fields.place = holder;
+        }
+        let reading = read::read::<Include>(self.sources, &mut fields);
+        self.wrong.extend(reading.wrong);
+        let include = reading.value.filter(|_| !reading.dropped)?;
         let place = node.get("file").map_or(node.place, |file| file.place);
         let (mut piece, file) = match self.load(&include.file, place, from) {
             Ok(loaded) => loaded,

@@ -31,6 +31,8 @@ mod load;
 mod needs;
 mod read;
 mod source;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use cases::Case;
@@ -41,6 +43,7 @@ pub use check::pattern_matches;
 pub use diagnose::Diagnosis;
 pub use diagnose::nearest;
 pub use diagnose::shown;
+pub use include::Include;
 pub use include::Piece;
 pub use load::LoadError;
 pub use load::Loaded;

@@ -119,7 +119,7 @@ fn describe(sources: &Sources, place: Place, fault: &Fault) -> Diagnosis {
             let diagnosis = sources.diagnose(place, text.clone());
             let errno = text
                 .contains("not an error name")
-                .then(|| nearest(here, vmtest_protocol::value::errno_names()))
+                .then(|| nearest(here, vmtest_protocol::value::Errno::names()))
                 .flatten();
             match errno {
                 Some(near) => diagnosis.with_help(format!("did you mean `{near}`?")),

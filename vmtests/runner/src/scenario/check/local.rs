@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is wrong with a step for itself: fields that exclude each other, expressions that do not
-//! compile, counters that cannot exist. Works on steps whose templates are filled in.
+//! What is wrong with a step for itself, beyond its types: expressions that do not compile, counters
+//! that cannot exist, images that are not listed. Works on steps whose templates are filled in.
 
 use super::Act;
 use super::Findings;
@@ -8,24 +8,6 @@ use super::pattern_matches;
 use crate::scenario::Needs;
 use crate::scenario::tree::Node;
 use crate::scenario::tree::Value;
-
-/// Of these fields of an action exactly one is wanted.
-const EXACTLY_ONE: &[(&str, &[&str])] = &[
-    ("wait_until", &["counter", "file", "poll", "log", "state", "path"]),
-    ("fill_file", &["size", "leave_percent"]),
-    ("write", &["length", "text", "hex"]),
-    ("set_xattr", &["text", "hex"]),
-];
-
-/// Of these fields of an action at least one is wanted.
-const AT_LEAST_ONE: &[(&str, &[&str])] = &[
-    ("repeat", &["to", "for"]),
-    ("expect", &["counters", "files", "polls", "logs", "states", "ratios", "paths"]),
-    ("reconfigure_daemon", &["limits", "delay_ms", "fill", "threads"]),
-];
-
-/// Of these fields of an action at most one is wanted.
-const AT_MOST_ONE: &[(&str, &[&str])] = &[("mount_fs", &["source", "disk"])];
 
 /// Fields that say what a success must look like: `expect_errno` wants none.
 const SUCCESS: &[&str] = &[
@@ -50,26 +32,11 @@ const POSITIVE: &[(&str, &str)] = &[
 ];
 
 pub(super) fn check(found: &mut Findings<'_>, act: Act<'_>, needs: Option<&Needs>) {
-    let fields = |table: &'static [(&str, &'static [&'static str])]| {
-        table.iter().filter(|(name, _)| *name == act.name()).map(|(_, keys)| *keys)
-    };
-    for keys in fields(EXACTLY_ONE) {
-        number_of(found, act, keys, 1, 1);
-    }
-    for keys in fields(AT_LEAST_ONE) {
-        number_of(found, act, keys, 1, keys.len());
-    }
-    for keys in fields(AT_MOST_ONE) {
-        number_of(found, act, keys, 0, 1);
-    }
     for (name, key) in POSITIVE {
         if act.name() == *name && act.node.str(key).is_some_and(|text| text.trim() == "0") {
             let place = act.node.get(key).map_or(act.key.place, |node| node.place);
             found.add(place, format!("`{key}` of `{name}` is zero: nothing would be done"));
         }
-    }
-    if act.name() == "repeat" {
-        range(found, act);
     }
     if let Some(needs) = needs {
         if matches!(act.name(), "mount" | "verify") {
@@ -79,42 +46,6 @@ pub(super) fn check(found: &mut Findings<'_>, act: Act<'_>, needs: Option<&Needs
     digest(found, act);
     errno(found, act.name(), act.node);
     values(found, act.node);
-}
-
-fn number_of(found: &mut Findings<'_>, act: Act<'_>, keys: &[&str], least: usize, most: usize) {
-    let given: Vec<&str> = keys
-        .iter()
-        .copied()
-        .filter(|key| act.node.key(key).is_some())
-        .collect();
-    let list = format!("`{}`", keys.join("`, `"));
-    match given.as_slice() {
-        given if given.len() < least => {
-            let message = format!("`{}` says nothing: give one of {list}", act.name());
-            found.add(act.key.place, message);
-        }
-        given if given.len() > most => {
-            let place = given.get(most).map_or(act.key.place, |key| act.node.key_place(key));
-            let message = format!(
-                "`{}` takes only one of `{}`",
-                act.name(),
-                given.join("` and `")
-            );
-            let wrong = found.add(place, message);
-            wrong.help.push("make it two steps, or remove one".to_owned());
-        }
-        _ => {}
-    }
-}
-
-fn range(found: &mut Findings<'_>, act: Act<'_>) {
-    let number = |key: &str| act.node.str(key)?.trim().parse::<u64>().ok();
-    let from = number("from").unwrap_or(0);
-    if let Some(to) = number("to").filter(|to| *to <= from) {
-        let place = act.node.get("to").map_or(act.key.place, |node| node.place);
-        let message = format!("from {from} up to and without {to} there is no round");
-        found.add(place, message);
-    }
 }
 
 fn image(found: &mut Findings<'_>, act: Act<'_>, needs: &Needs) {

@@ -135,7 +135,7 @@ struct Walk<'f, 's> {
 
 pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], needs: Option<&Needs>) {
     let mut before = Known::default();
-    for needs in needs {
+    if let Some(needs) = needs {
         let disks = needs.disks.iter().filter_map(|disk| disk.mounted_at());
         for at in disks.chain(needs.shares.iter().map(|share| share.mounted_at())) {
             before.give(Kind::MountPoint, &at, None);
@@ -231,6 +231,8 @@ impl Walk<'_, '_> {
                         "ratios" => value.items().iter().for_each(|item| self.ratio(item, beside)),
                         "states" => value.items().iter().for_each(|item| self.state(item)),
                         "state" => self.state(value),
+                        "logs" => value.items().iter().for_each(|item| self.log(item)),
+                        "log" => self.log(value),
                         _ => {}
                     }
                     self.conditions(value, holder, beside);
@@ -257,6 +259,20 @@ impl Walk<'_, '_> {
             // NAME.seconds: the last word says what was measured.
             let name = text.rsplit_once('.').map_or(text, |(name, _)| name);
             self.known(Kind::Measurement, name, node.place, beside);
+        }
+    }
+
+    fn log(&mut self, node: &Node) {
+        let Some((name, of)) = node.str("of").zip(node.get("of")) else {
+            return;
+        };
+        let kinds = [Kind::Daemon, Kind::Program];
+        let known = kinds.iter().any(|kind| self.all.find(*kind, name).is_some());
+        if !known && !matches!(name, "kernel" | "daemon") {
+            let names = kinds.iter().flat_map(|kind| self.all.names(*kind));
+            let names: Vec<&str> = names.chain(["kernel", "daemon"]).collect();
+            let message = format!("there is no log of `{name}`: no daemon or program is called so");
+            self.found.near(of.place, message, name, names);
         }
     }
 

@@ -192,12 +192,6 @@ fn kernel(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node) {
             found.add(node.place, format!("`{option}` is no kernel option"));
         }
     }
-    let module = needs.get("module").unwrap_or(&none);
-    if !scenario.needs.module.load && !scenario.needs.module.params.is_empty() {
-        let message = "the module is not loaded before the steps: `params` says nothing";
-        let wrong = found.add(module.key_place("params"), message);
-        wrong.help.push("give them to `load_module`".to_owned());
-    }
 }
 
 fn images(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node) {

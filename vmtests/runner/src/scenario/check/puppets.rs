@@ -12,7 +12,14 @@ use crate::scenario::tree::Node;
 /// Fields of actions that give a name.
 const GIVES: &[&str] = &["save", "as"];
 /// Fields of actions that use one.
-const USES: &[&str] = &["of", "on", "new_id_of"];
+const USES: &[&str] = &[
+    "of",
+    "on",
+    "new_id_of",
+    "same_id_of",
+    "new_object_of",
+    "same_object_of",
+];
 /// What stands for the device itself where a name may stand.
 const DEVICE: &str = "device";
 
@@ -38,7 +45,9 @@ impl Puppets {
         for act in steps.iter().filter_map(Act::of) {
             if act.name() == "puppet" {
                 let names = self.all.entry(name_of(act.node).to_owned()).or_default();
-                saved(act.node, &mut |name| drop(names.insert(name.to_owned())));
+                saved(act.node, &mut |name| {
+                    names.insert(name.to_owned());
+                });
             }
             for body in act.bodies() {
                 self.collect(body);
