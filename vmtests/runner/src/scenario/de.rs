@@ -354,6 +354,22 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
         read.map_err(|fault| fault.or_at(place))
     }
 
+    fn deserialize_struct<V: de::Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            // Serde would take the items for the fields.
+            Value::List(_) => {
+                let fault: Fault = de::Error::invalid_type(de::Unexpected::Seq, &visitor);
+                Err(fault.or_at(self.place()))
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_ignored_any<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_unit()
     }
@@ -365,7 +381,7 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
     }
 
     forward_to_deserialize_any! {
-        i128 u128 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct
+        i128 u128 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map
         identifier
     }
 }

@@ -236,7 +236,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .filter(|candidate| short(candidate) && short(word) && *candidate != word)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (word.len().max(candidate.len()) / 3).max(1))
+        .filter(|(distance, candidate)| *distance <= ((word.len().max(candidate.len()) + 1) / 3).max(1))
         .min()
         .map(|(_, candidate)| candidate)
 }

@@ -161,7 +161,8 @@ impl Expansion<'_> {
         let node = step.get("include")?;
         let mut fields = node.clone();
         let holder = step.key_place("include");
-        if fields.fields().is_empty() {
+        if matches!(fields.value, Value::Map(_)) || fields.place.start == fields.place.end {
+            // What is missing in it is shown at its key.
             fields.place = holder;
         }
         let reading = read::read::<Include>(self.sources, &mut fields);
@@ -188,6 +189,9 @@ impl Expansion<'_> {
             self.list(steps, &file);
         }
         self.chain.pop();
+        if steps_of(&mut piece).is_none_or(|steps| steps.is_empty()) {
+            return None;
+        }
         Some(group(step, piece, vars, &file))
     }
 

@@ -367,10 +367,11 @@ pub fn parse_piece(file: &Path) -> Vec<Diagnosis> {
         Err(hopeless) => return vec![hopeless],
     };
     wrong.append(&mut include::expand(&mut sources, &mut root));
+    let expanded = wrong.is_empty();
     let mut reading = read::read::<Piece>(&sources, &mut root);
     wrong.append(&mut reading.wrong);
     if let Some(piece) = reading.value {
-        wrong.append(&mut check::piece(&sources, &piece, &root));
+        wrong.append(&mut check::piece(&sources, &piece, &root, reading.dropped || !expanded));
     }
     keep_first(&mut wrong);
     wrong

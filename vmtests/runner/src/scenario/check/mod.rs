@@ -138,6 +138,7 @@ pub(super) fn scenario(
         &scenario.params,
         scenario.limit.get().ok().map(|limit| limit.0),
         Some(&scenario.needs),
+        dropped,
     );
     if !dropped {
         names::check(&mut findings, steps, Some(&scenario.needs));
@@ -147,16 +148,21 @@ pub(super) fn scenario(
 }
 
 /// What is wrong with a piece that stands alone. What it refers to may be where it is included.
-pub(super) fn piece(sources: &Sources, piece: &Piece, root: &Node) -> Vec<Diagnosis> {
+pub(super) fn piece(
+    sources: &Sources,
+    piece: &Piece,
+    root: &Node,
+    dropped: bool,
+) -> Vec<Diagnosis> {
     let mut findings = Findings::new(sources);
     if piece.about.trim().is_empty() {
         findings.add(root.key_place("about"), "`about` is empty: say what it does");
     }
     let steps = root.get("steps").map_or(&[][..], Node::items);
-    if steps.is_empty() {
+    if steps.is_empty() && !dropped {
         findings.add(root.key_place("steps"), "a piece without steps");
     }
-    steps::check(&mut findings, steps, &piece.params, None, None);
+    steps::check(&mut findings, steps, &piece.params, None, None, dropped);
     power::check(&mut findings, steps, false);
     findings.take()
 }

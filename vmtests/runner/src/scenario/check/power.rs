@@ -95,3 +95,71 @@ fn list(found: &mut Findings<'_>, steps: &[Node], power: &mut Power, barrier: Op
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::scenario::source::Sources;
+    use crate::scenario::tree;
+
+    fn wrong(steps: &str) -> Vec<String> {
+        let mut sources = Sources::default();
+        let number = sources.add(Path::new("a.yaml"), steps.into(), None);
+        let (root, _) = tree::parse(&sources, number).unwrap();
+        let mut found = Findings::new(&sources);
+        check(&mut found, root.items(), true);
+        found.take().iter().map(ToString::to_string).collect()
+    }
+
+    const CUT: &str = "- power_cut: {keep: flushed}\n";
+    const BOOT: &str = "- boot: {}\n";
+    const GUEST: &str = "- drop_caches: {}\n";
+
+    #[test]
+    fn after_a_power_cut_comes_a_boot_before_the_guest_does_anything() {
+        assert!(wrong(&format!("{GUEST}{CUT}{BOOT}{GUEST}")).is_empty());
+        let healed = "- heal_disk: {disk: cache}\n";
+        assert!(wrong(&format!("{CUT}{healed}{BOOT}")).is_empty());
+        let early = wrong(&format!("{CUT}{GUEST}{GUEST}{BOOT}"));
+        assert!(early[0].contains("a.yaml:2:3: without power `drop_caches`"), "{early:#?}");
+        assert!(early[0].contains("cut in line 1"), "{early:#?}");
+        let paused = wrong(&format!("{CUT}- pause_vm: {{for: 1s}}\n{BOOT}"));
+        assert!(paused[0].contains("without power `pause_vm`"), "{paused:#?}");
+    }
+
+    #[test]
+    fn power_at_the_wrong_time_is_refused() {
+        assert!(wrong(BOOT)[0].contains("runs already"));
+        let without = wrong(&format!("{GUEST}{CUT}"));
+        assert!(without[0].contains("ends without power"), "{without:#?}");
+        assert!(without[0].contains("cut in line 2"), "{without:#?}");
+    }
+
+    #[test]
+    fn a_round_begins_as_the_one_before_it_ended() {
+        let body = |steps: &str| format!("- repeat: {{var: i, to: 2, steps: [{steps}]}}\n{BOOT}");
+        let wrong = wrong(&body("{drop_caches: {}}, {power_cut: {}}"));
+        assert!(wrong[0].contains("without power `drop_caches`"), "{wrong:#?}");
+    }
+
+    #[test]
+    fn host_steps_stand_in_sequences_only() {
+        for (around, fits) in [
+            ("- group: {steps: [STEP]}", true),
+            ("- repeat: {var: i, to: 2, steps: [{group: {steps: [STEP]}}]}", true),
+            ("- repeat: {var: i, to: 2, parallel: 2, steps: [STEP]}", false),
+            ("- spawn: {name: a, steps: [STEP]}", false),
+            ("- spawn: {name: a, steps: [{group: {steps: [STEP]}}]}", false),
+            ("- parallel: {branches: [{steps: [STEP]}, {steps: [STEP]}]}", false),
+            ("- measure: {name: a, steps: [STEP]}", false),
+        ] {
+            let wrong = wrong(&around.replace("STEP", "{heal_disk: {disk: cache}}"));
+            assert_eq!(wrong.is_empty(), fits, "{around}: {wrong:#?}");
+            if let Some(wrong) = wrong.first() {
+                assert!(wrong.contains("the host carries `heal_disk` out"), "{wrong}");
+            }
+        }
+    }
+}

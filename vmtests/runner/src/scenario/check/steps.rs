@@ -26,9 +26,6 @@ use crate::scenario::tree::Form;
 use crate::scenario::tree::Node;
 use crate::scenario::tree::Value;
 
-/// Keys whose values are steps, or hold steps: they are looked at in their own turn.
-const STEPS_BELOW: &[&str] = &["steps", "branches"];
-
 /// The variables of a place in the steps, twice: with the first and with the last value of each
 /// counter around it.
 #[derive(Debug, Clone)]
@@ -120,16 +117,26 @@ fn without_steps(step: &Node) -> Node {
     let mut step = step.clone();
     if let Value::Map(fields) = &mut step.value {
         for (_, action) in fields {
-            if let Value::Map(fields) = &mut action.value {
-                for (key, below) in fields {
-                    if STEPS_BELOW.contains(&key.text.as_str()) {
-                        below.value = Value::List(Vec::new());
-                    }
+            clear_steps(action);
+            let Value::Map(fields) = &mut action.value else {
+                continue;
+            };
+            for (key, below) in fields {
+                if let ("branches", Value::List(branches)) = (key.text.as_str(), &mut below.value) {
+                    branches.iter_mut().for_each(clear_steps);
                 }
             }
         }
     }
     step
+}
+
+fn clear_steps(map: &mut Node) {
+    if let Value::Map(fields) = &mut map.value {
+        for (_, steps) in fields.iter_mut().filter(|(key, _)| key.text == "steps") {
+            steps.value = Value::List(Vec::new());
+        }
+    }
 }
 
 /// Fills templates in; `wrong` is told of each that cannot be. Whether all could.
@@ -167,6 +174,7 @@ struct Walk<'f, 's> {
     needs: Option<&'f Needs>,
     count: usize,
     too_many: bool,
+    dropped: bool,
 }
 
 /// `limit` is the scenario's, `needs` too: a piece has neither.
@@ -176,12 +184,14 @@ pub(super) fn check(
     vars: &Vars,
     limit: Option<Duration>,
     needs: Option<&Needs>,
+    dropped: bool,
 ) {
     let mut walk = Walk {
         found,
         needs,
         count: 0,
         too_many: false,
+        dropped,
     };
     walk.list(steps, &Scope::new(vars), 1, limit.map(|limit| (limit, "the scenario")));
 }
@@ -243,7 +253,7 @@ impl Walk<'_, '_> {
         self.variables(act);
         let inner = scope.inside(act);
         for body in act.bodies() {
-            if body.is_empty() {
+            if body.is_empty() && !self.dropped {
                 let place = act.key.place;
                 self.found.add(place, format!("`{}` has no steps", act.name()));
             }

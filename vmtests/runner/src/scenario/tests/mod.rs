@@ -68,7 +68,7 @@ fn each_case_of_a_matrix_is_a_scenario_with_its_values_filled_in() {
     assert_eq!(last.cores(), 2);
     assert!(last.needs.module.load);
     assert_eq!(last.params["fs"], Var::Text("ext2".to_owned()));
-    assert_eq!(last.lines, [9]);
+    assert_eq!(last.lines, [12]);
     assert_eq!(last.file, Path::new("a.yaml"));
 }
 

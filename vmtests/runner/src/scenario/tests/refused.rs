@@ -66,7 +66,7 @@ fn heads_that_cannot_be() {
         ("name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB, fs: xfs}]}\n", "ext2, ext4, none"),
         (
             "name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB, fs: none, at: /c}]}\n",
-            "3:53: disk `c` has no filesystem: `at` says nothing",
+            "3:49: disk `c` has no filesystem: `at` says nothing",
         ),
         (
             "name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB, mount: false, at: /c}]}\n",
@@ -87,7 +87,7 @@ fn heads_that_cannot_be() {
         ("name: a\nabout: x\nneeds: {disks: [{size: 8MiB}]}\n", "3:18: the key `name` is missing"),
         (
             &format!("name: a\nabout: x\nxfail: [{{kernel: '*', reason: '', {link}}}]\n"),
-            "3:30: `reason` of a known failure is empty",
+            "3:31: `reason` of a known failure is empty",
         ),
         ("name: a\nabout: x\nxfail: [{kernel: '*', reason: x, link: there}]\n", "no link"),
         ("name: a\nabout: x\nxfail: [{kernel: '*', reason: x}]\n", "the key `link` is missing"),
@@ -132,7 +132,7 @@ fn too_many_cases_are_refused_at_once() {
 
 #[test]
 fn variables() {
-    one("- umount: {at: '/m/${n}'}", &["a.yaml:7:17: ", "no variable `n`"]);
+    one("- umount: {at: '/m/${n}'}", &["a.yaml:7:18: ", "no variable `n`"]);
     one(
         "- repeat: {var: round, to: 2, steps: [{umount: {at: '/m/${runde}'}}]}",
         &["a.yaml:7:", "no variable `runde`", "did you mean `round`?"],
@@ -157,7 +157,7 @@ fn variables() {
 fn images() {
     one(
         "- mount: {image: smal, at: /m}",
-        &["a.yaml:7:19: ", "image `smal`", "did you mean `small`?"],
+        &["a.yaml:7:20: ", "image `smal`", "did you mean `small`?"],
     );
     accepted("- mount: {image: fill-0007, at: /m}");
     one("- repeat: {var: i, to: 2, steps: [{mount: {image: 'x-${i}', at: /m}}]}", &["`x-0`"]);
@@ -346,7 +346,7 @@ fn all_mistakes_of_a_file_are_shown_in_its_order() {
             "a.yaml:9:5",
             "a.yaml:9:19",
             "a.yaml:10:18",
-            "a.yaml:11:31",
+            "a.yaml:11:32",
         ],
         "{}",
         wrong.join("\n")
