@@ -33,5 +33,6 @@ pub mod schema;
 pub mod share;
 pub mod splat;
 pub mod store;
+pub mod timeline;
 pub mod vm;
 pub mod xfail;
