@@ -33,6 +33,7 @@ use crate::timeline::Recorder;
 use crate::vm::Observer;
 use crate::vm::Trouble;
 use crate::vm::Vm;
+use crate::xfail;
 
 mod boot;
 mod judge;
@@ -149,6 +150,7 @@ pub fn run_observed(
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
+    xfail::judge(planned.scenario, planned.module, &mut result);
     if let Err(error) = markers::end(&dir, &result) {
         result.notes.push(format!("{error:#}"));
     }
@@ -160,11 +162,11 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
     let scenario = planned.scenario;
     RunResult {
         scenario: scenario.name.clone(),
-        name: scenario.name.clone(),
-        file: String::new(),
+        name: scenario.title(),
+        file: scenario.file.display().to_string(),
         about: scenario.about.clone(),
         rows: scenario.rows.clone(),
-        refs: Vec::new(),
+        refs: scenario.refs.clone(),
         kernel: common.index.kernel.clone(),
         module: planned.module.word().to_owned(),
         profile: common.index.profile.clone(),
@@ -265,7 +267,8 @@ impl Run<'_> {
             Err(trouble) => return Some(self.judge("looking at the modules", &trouble, vm)),
         };
         self.result.modules = collected.modules.clone();
-        evidence::wrong_module(self.planned.module, &collected)
+        let load = self.planned.scenario.needs.module.load;
+        evidence::wrong_module(self.planned.module, load, &collected)
             .map(|reason| Verdict::new(Outcome::Error, reason))
     }
 

@@ -167,13 +167,13 @@ fn demand(common: &Common, planned: &Planned<'_>, history: &History) -> Demand {
     };
     let memory = needs.memory.get().map_or(0, |memory| memory.0);
     let key = history::key(
-        &planned.scenario.name,
+        &planned.scenario.title(),
         &common.index.kernel,
         planned.module.word(),
         common.accel.word(),
     );
     Demand {
-        cores: needs.cpus.get().unwrap_or(2).max(1),
+        cores: planned.scenario.cores(),
         memory: memory.saturating_add(overhead),
         seconds: history.seconds(&key).unwrap_or(UNKNOWN),
     }
