@@ -354,7 +354,8 @@ pub(crate) fn prepare_write_file(
     upper_len: usize,
     unallocated: bool,
 ) -> Result<usize> {
-    if start.checked_rem(PAGE) != Some(0) || len > upper_len {
+    let aligned = start.checked_rem(PAGE) == Some(0) || cfg!(cachefiles_mutant = "write-rules");
+    if !aligned || len > upper_len {
         stats::count_dio_misfit();
         return Err(ENOBUFS);
     }
