@@ -13,12 +13,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 
-use rustix::process::Signal;
 use vmtest_protocol::FromAgent;
-use vmtest_protocol::message::Exit;
 use vmtest_protocol::message::Stream;
 use vmtest_protocol::step::CloseKeeper;
-use vmtest_protocol::step::EndedBy;
 use vmtest_protocol::step::SignalDaemon;
 use vmtest_protocol::step::SignalName;
 use vmtest_protocol::step::StartDaemon;
@@ -28,6 +25,9 @@ use super::Agent;
 use super::Context;
 use super::Done;
 use super::Stop;
+use super::ending::ended_as;
+use super::ending::ended_words;
+use super::ending::signal_of;
 use super::lock;
 use super::wrong;
 use crate::blocked;
@@ -66,37 +66,6 @@ impl Daemons {
     /// The device kept for `name`.
     pub fn kept(&self, name: &str) -> Option<&File> {
         self.kept.get(name)
-    }
-}
-
-/// The kernel's number of a signal.
-pub fn signal_of(name: SignalName) -> Signal {
-    match name {
-        SignalName::Term => Signal::TERM,
-        SignalName::Int => Signal::INT,
-        SignalName::Kill => Signal::KILL,
-        SignalName::Hup => Signal::HUP,
-        SignalName::Stop => Signal::STOP,
-        SignalName::Cont => Signal::CONT,
-    }
-}
-
-/// Whether a program ended as it was to.
-pub fn ended_as(exit: &Exit, expected: &EndedBy) -> bool {
-    match (exit, expected) {
-        (Exit::Code(code), EndedBy::ExitCode(expected)) => code == expected,
-        (Exit::Signal(signal), EndedBy::Signal(expected)) => {
-            *signal == signal_of(*expected).as_raw()
-        }
-        _ => false,
-    }
-}
-
-/// For messages.
-pub fn ended_words(expected: &EndedBy) -> String {
-    match expected {
-        EndedBy::ExitCode(code) => format!("exit code {code}"),
-        EndedBy::Signal(name) => format!("signal {}", signal_of(*name).as_raw()),
     }
 }
 
@@ -215,10 +184,11 @@ impl Context {
 
     pub(super) fn signal_daemon(&self, step: &SignalDaemon) -> Result<Done, Stop> {
         let (pid, _) = self.daemon(&step.name)?;
+        let signal = step.signal.get().map_err(wrong)?;
         let sent = self
             .agent
             .children
-            .signal(pid, signal_of(step.signal))
+            .signal(pid, signal_of(signal))
             .map_err(|error| wrong(format!("cannot signal `{}`: {error}", step.name)))?;
         if !sent {
             return Err(Stop::Failed(format!(
@@ -226,7 +196,7 @@ impl Context {
                 step.name
             )));
         }
-        if step.signal == SignalName::Stop {
+        if signal == SignalName::Stop {
             let stopped = self.poll(Instant::now() + Duration::from_secs(5), || {
                 let tasks = blocked::tasks(pid);
                 // A thread in an uninterruptible wait stops when it comes back.

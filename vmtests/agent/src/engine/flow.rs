@@ -23,7 +23,10 @@ impl Context {
     /// All rounds, several at once if wanted. The first failure ends the others.
     pub(super) fn repeat(&self, repeat: &Repeat) -> Result<Done, Stop> {
         let from = repeat.from.get().map_err(wrong)?;
-        let to = repeat.to.get().map_err(wrong)?;
+        let to = repeat
+            .to
+            .as_ref()
+            .map_or(Ok(u64::MAX), |to| to.get().map_err(wrong))?;
         let parallel = repeat.parallel.get().map_err(wrong)?.clamp(1, 256);
         if from >= to {
             return Err(Stop::Error(format!(
