@@ -300,6 +300,9 @@ fn look(object: &Object, file: &File, block: u64, range: &mut Wanted) -> Look {
         Look::Failed
     };
     let end = range.start.saturating_add(range.len as u64);
+    if cfg!(cachefiles_mutant = "power-cut") && !object.uses_tmpfile() {
+        return Look::Cached;
+    }
     let data = match file.seek_data(range.start) {
         Ok(Some(data)) => data,
         Ok(None) => return Look::Missing(word::READ_SEEK_NXIO),
