@@ -99,6 +99,18 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<&'a str>,
     },
+    /// The configuration was read again, and is followed from now on.
+    Reconfigured {
+        /// Bytes that are filled around a hole.
+        fill: u64,
+        /// Milliseconds that every request to the blobs takes at least.
+        delay_ms: u64,
+    },
+    /// The configuration was read again and is not followed: all stays as it was.
+    Refused {
+        /// Why.
+        why: &'a str,
+    },
     /// The daemon ends.
     End {
         /// 0, or the exit code of a failure.

@@ -3,6 +3,7 @@
 //!
 //! - [`cli`], [`config`]: what the operator asks for.
 //! - [`run`]: puts the parts together, from the limits of the process to its exit code.
+//! - [`live`]: what SIGHUP can change while the daemon serves.
 //! - [`device`]: `/dev/cachefiles` and the objects' descriptors, behind traits, so that everything
 //!   below is tested without a kernel.
 //! - [`backend`]: where the data comes from.
@@ -18,6 +19,7 @@ pub mod cull;
 pub mod device;
 pub mod event_log;
 pub mod failure;
+pub mod live;
 pub mod log;
 pub mod range;
 pub mod run;

@@ -11,6 +11,7 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::getrlimit;
 use rustix::process::setrlimit;
+use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 
@@ -27,6 +28,8 @@ use crate::device::kernel::KernelDevice;
 use crate::event_log::Event;
 use crate::event_log::EventLog;
 use crate::failure::Failure;
+use crate::live;
+use crate::live::Live;
 use crate::log;
 use crate::serve::Context;
 use crate::serve::Ended;
@@ -46,6 +49,7 @@ const DESCRIPTORS: u64 = 1 << 20;
 #[derive(Debug)]
 enum News {
     Signal(i32),
+    ReadAgain,
     Worker(Ended),
 }
 
@@ -58,7 +62,7 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
         Some(path) => File::read(path)?,
         None => File::default(),
     };
-    let settings = Settings::new(cli, file)?;
+    let settings = Settings::new(cli.clone(), file)?;
     log::start(settings.log_format, &settings.log_level)?;
     end_on_panic();
     let events = match &settings.event_log {
@@ -71,7 +75,7 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
         None => EventLog::none(),
     };
     let events = Arc::new(events);
-    let result = serve(&settings, &events);
+    let result = serve(&cli, settings, &events);
     let code = result.as_ref().err().map_or(0, Failure::exit_code);
     events.write(&Event::End { code });
     result
@@ -87,14 +91,15 @@ fn end_on_panic() {
     }));
 }
 
-fn serve(settings: &Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
+fn serve(cli: &Cli, settings: Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
     raise_descriptor_limit();
     // First what can be wrong without touching the device.
-    let backend =
-        Directory::open(&settings.blobs, settings.delay).map_err(|source| Failure::Blobs {
-            path: settings.blobs.clone(),
-            source,
-        })?;
+    let live = Arc::new(Live::new(settings.fill, settings.delay));
+    let backend = Directory::open(&settings.blobs, Arc::clone(&live));
+    let backend = backend.map_err(|source| Failure::Blobs {
+        path: settings.blobs.clone(),
+        source,
+    })?;
     let (sender, news) = mpsc::channel();
     watch_signals(sender.clone())?;
     let stop = Stop::new().map_err(|error| Failure::system("cannot make an eventfd", error))?;
@@ -113,14 +118,14 @@ fn serve(settings: &Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
         "serving"
     );
     let stats = Arc::new(Stats::default());
-    let culler = culler(settings, &device, events, &stats, &stop)?;
+    let culler = culler(&settings, &device, events, &stats, &stop)?;
     let context = Arc::new(Context {
         device,
         backend: Arc::new(backend),
         events: Arc::clone(events),
         stats: Arc::clone(&stats),
         stop: Arc::clone(&stop),
-        fill: settings.fill,
+        live,
         objects: Objects::default(),
     });
     events.write(&Event::Ready {
@@ -146,7 +151,7 @@ fn serve(settings: &Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
         .map_err(|error| Failure::system("cannot start a thread that serves", error))?;
     drop(ended);
 
-    let outcome = wait_for_the_end(&context, &news);
+    let outcome = wait_for_the_end(&context, &news, cli, settings);
     stop.request();
     drain(&workers, &news)?;
     workers.join();
@@ -204,19 +209,26 @@ fn forward(ends: mpsc::Receiver<Ended>, sender: mpsc::Sender<News>) -> Result<()
         .map_err(|error| Failure::system("cannot start a thread", error))
 }
 
-/// Sends signals on as news; the second one ends the process at once.
+/// Sends signals on as news; the second one that asks for the end ends the process at once.
 fn watch_signals(sender: mpsc::Sender<News>) -> Result<(), Failure> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Failure::system("cannot watch for signals", error))?;
     let body = move || {
-        for (index, signal) in signals.forever().enumerate() {
-            if index > 0 {
-                tracing::error!(signal, "asked to end twice: requests are left unanswered");
-                std::process::exit(1);
-            }
-            if sender.send(News::Signal(signal)).is_err() {
-                return;
-            }
+        let mut asked = false;
+        for signal in signals.forever() {
+            let news = match signal {
+                SIGHUP => News::ReadAgain,
+                _ if asked => {
+                    tracing::error!(signal, "asked to end twice: requests are left unanswered");
+                    std::process::exit(1);
+                }
+                _ => {
+                    asked = true;
+                    News::Signal(signal)
+                }
+            };
+            // Nobody listens any more at the daemon's end, where a second signal still counts.
+            let _ = sender.send(news);
         }
     };
     std::thread::Builder::new()
@@ -226,13 +238,19 @@ fn watch_signals(sender: mpsc::Sender<News>) -> Result<(), Failure> {
         .map_err(|error| Failure::system("cannot start a thread", error))
 }
 
-fn wait_for_the_end(context: &Context, news: &mpsc::Receiver<News>) -> Result<(), Failure> {
+fn wait_for_the_end(
+    context: &Context,
+    news: &mpsc::Receiver<News>,
+    cli: &Cli,
+    mut settings: Settings,
+) -> Result<(), Failure> {
     loop {
         match news.recv_timeout(HEARTBEAT) {
             Ok(News::Signal(signal)) => {
                 tracing::info!(signal, "asked to end");
                 return Ok(());
             }
+            Ok(News::ReadAgain) => read_again(context, cli, &mut settings),
             Ok(News::Worker(Ended::Dead(why))) => return Err(Failure::DeviceDead(why)),
             Ok(News::Worker(Ended::Stopped)) => {}
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -245,6 +263,25 @@ fn wait_for_the_end(context: &Context, news: &mpsc::Receiver<News>) -> Result<()
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 return Err(Failure::Stuck("every thread has ended".to_owned()));
             }
+        }
+    }
+}
+
+/// Takes the configuration file as it is now, or says why not.
+fn read_again(context: &Context, cli: &Cli, settings: &mut Settings) {
+    match live::read_again(cli, settings) {
+        Ok(next) => {
+            context.live.set(next.fill, next.delay);
+            *settings = next;
+            let (fill, delay_ms) = (context.live.fill(), context.live.delay().as_millis() as u64);
+            tracing::info!(fill, delay_ms, "the configuration was read again");
+            context
+                .events
+                .write(&Event::Reconfigured { fill, delay_ms });
+        }
+        Err(why) => {
+            tracing::warn!("the configuration stays as it was: {why}");
+            context.events.write(&Event::Refused { why: &why });
         }
     }
 }

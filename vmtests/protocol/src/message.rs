@@ -364,6 +364,7 @@ impl Outcome {
 /// A task that was still there when its step's time was up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlockedTask {
     /// Thread id.
     pub tid: u32,
@@ -399,6 +400,7 @@ impl std::fmt::Display for Exit {
 /// A number that a step found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Measurement {
     /// What it is, such as `mount.seconds_per_object`.
     pub name: String,
@@ -425,6 +427,7 @@ pub struct Collected {
 /// Requests read from /dev/cachefiles.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Requests {
     /// OPEN requests.
     pub open: u64,

@@ -7,12 +7,16 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::exec;
+use crate::scenario::LoadError;
 use crate::share;
 
 mod args;
+mod explain;
+mod lint;
 mod mutants;
 mod ready;
 mod run;
+mod schema;
 
 use args::RunArgs;
 
@@ -42,6 +46,12 @@ enum Verb {
     Run(RunArgs),
     /// Show that each scenario passes on the Rust module and fails with that scenario's seeded bug
     Mutants(RunArgs),
+    /// Check scenarios and pieces without running anything
+    Lint(lint::LintArgs),
+    /// Print a JSON Schema, or the reference of the language
+    Schema(schema::SchemaArgs),
+    /// Say in words what a scenario would do, and for whom
+    Explain(explain::ExplainArgs),
     /// Starts a program that ends with this one (for vmtest's own use)
     #[command(name = exec::EXEC_COMMAND, hide = true)]
     Exec {
@@ -84,7 +94,7 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    let typed = |verb: &OsString| verb == "run" || verb == "mutants";
+    let typed = |verb: &OsString| ["run", "mutants", "lint", "explain"].iter().any(|typed| verb == typed);
     if arguments.get(1).is_some_and(typed) {
         arguments.retain(|argument| argument != "--");
     }
@@ -104,11 +114,17 @@ pub fn main() -> i32 {
             .map_err(Refused::setup),
         Verb::Run(args) => run::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
+        Verb::Lint(args) => lint::run(&args),
+        Verb::Schema(args) => schema::run(&args),
+        Verb::Explain(args) => explain::run(&args),
     };
     match done {
         Ok(code) => code,
         Err(refused) => {
-            eprintln!("vmtest: {:#}", refused.error);
+            match refused.error.downcast_ref::<LoadError>() {
+                Some(wrong) => eprintln!("{wrong}"),
+                None => eprintln!("vmtest: {:#}", refused.error),
+            }
             refused.code
         }
     }

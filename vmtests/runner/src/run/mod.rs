@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use vmtest_protocol::FromAgent;
 use vmtest_protocol::PROTOCOL_VERSION;
-use vmtest_protocol::Step;
 use vmtest_protocol::ToAgent;
 use vmtest_protocol::message;
 use vmtest_protocol::message::Collected;
@@ -22,17 +21,21 @@ use crate::prepare;
 use crate::prepare::Prepared;
 use crate::results::Outcome;
 use crate::results::RunResult;
-use crate::results::StepResult;
-use crate::splat::Splat;
+use crate::results::invocation;
+use crate::results::markers;
 use crate::splat::Splats;
+use crate::timeline;
+use crate::timeline::Level;
+use crate::timeline::Recorder;
 use crate::vm::Trouble;
 use crate::vm::Vm;
+use crate::xfail;
+
+mod judge;
+mod steps;
 
 /// Longest wait for the guest's modules and mounts.
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
-/// A step's answer may come so much later than its own limit: the guest needs time to look at what
-/// hangs, and to say so.
-const STEP_GRACE: Duration = Duration::from_secs(10);
 /// Longest wait for the evidence of a run that passed.
 const COLLECT_LIMIT: Duration = Duration::from_secs(30);
 /// The same for one that did not: its guest may be beyond answering.
@@ -96,43 +99,73 @@ impl Verdict {
 pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
-    let mut result = RunResult {
-        scenario: planned.scenario.name.clone(),
-        kernel: common.index.kernel.clone(),
-        module: planned.module.word().to_owned(),
-        profile: common.index.profile.clone(),
-        outcome: Outcome::Error,
-        seconds: 0.0,
-        reason: String::new(),
-        artifacts: artifacts.clone(),
-        release: common.index.release.clone(),
-        seconds_to_first_step: None,
-        modules: Vec::new(),
-        requests: message::Requests::default(),
-        measurements: Vec::new(),
-        steps: Vec::new(),
-        notes: Vec::new(),
-    };
-    let verdict = match &planned.skip {
-        Some(why) => Verdict::new(Outcome::Skipped, why.clone()),
-        None => {
-            let dir = common.out.join(&artifacts);
+    let mut result = begin(common, planned, artifacts.clone());
+    if let Some(why) = &planned.skip {
+        result.outcome = Outcome::Skipped;
+        result.reason = why.clone();
+        return result;
+    }
+    let dir = common.out.join(&artifacts);
+    let marked = markers::begin(&dir, &result).and_then(|()| Recorder::create(&dir, began));
+    let verdict = match marked {
+        Ok(recorder) => {
             let mut run = Run {
                 common,
                 planned,
-                dir,
+                dir: dir.clone(),
                 stage,
+                recorder,
                 result: &mut result,
             };
             let verdict = run.whole();
             run.tidy();
             verdict
         }
+        Err(error) => Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
     };
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
+    xfail::judge(planned.scenario, planned.module, &mut result);
+    if let Err(error) = markers::end(&dir, &result) {
+        result.notes.push(format!("{error:#}"));
+    }
     result
+}
+
+/// What is known about a run before it has begun.
+fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResult {
+    let scenario = planned.scenario;
+    RunResult {
+        scenario: scenario.name.clone(),
+        name: scenario.title(),
+        file: scenario.file.display().to_string(),
+        kernel: common.index.kernel.clone(),
+        module: planned.module.word().to_owned(),
+        profile: common.index.profile.clone(),
+        outcome: Outcome::Error,
+        seconds: 0.0,
+        reason: String::new(),
+        xfail: None,
+        artifacts,
+        files: Vec::new(),
+        timeline: None,
+        began: invocation::now(),
+        accel: common.accel.word().to_owned(),
+        started_from: String::new(),
+        boots: 0,
+        seed: 0,
+        params: scenario.params.clone(),
+        release: common.index.release.clone(),
+        seconds_to_first_step: None,
+        modules: Vec::new(),
+        requests: message::Requests::default(),
+        measurements: Vec::new(),
+        steps: Vec::new(),
+        steps_planned: scenario.steps.len() as u32,
+        blocked: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 struct Run<'a> {
@@ -140,19 +173,26 @@ struct Run<'a> {
     planned: &'a Planned<'a>,
     dir: PathBuf,
     stage: &'a dyn Fn(&str),
+    recorder: Recorder,
     result: &'a mut RunResult,
 }
 
 impl Run<'_> {
+    /// Says what is under way.
+    fn stage(&self, text: &str) {
+        self.recorder.host(Level::Info, text);
+        (self.stage)(text);
+    }
+
     fn whole(&mut self) -> Verdict {
-        (self.stage)("preparing");
+        self.stage("preparing");
         let prepared = match Prepared::make(self.common, self.planned, &self.dir) {
             Ok(prepared) => prepared,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
-        (self.stage)("booting");
+        self.stage("booting");
         let started = Instant::now();
-        let mut vm = match prepared.start(self.common, self.planned) {
+        let mut vm = match prepared.start(self.common, self.planned, &self.recorder) {
             Ok(vm) => vm,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
@@ -171,7 +211,7 @@ impl Run<'_> {
             let reason = self.describe("boot", &trouble, vm);
             return Verdict::new(Outcome::Error, reason);
         }
-        (self.stage)("setting up");
+        self.stage("setting up");
         if let Some(verdict) = self.set_up(vm) {
             self.end_badly(vm);
             return verdict;
@@ -240,133 +280,14 @@ impl Run<'_> {
             Err(trouble) => return Some(self.judge("looking at the modules", &trouble, vm)),
         };
         self.result.modules = collected.modules.clone();
-        evidence::wrong_module(self.planned.module, &collected)
+        let load = self.planned.scenario.needs.module.load;
+        evidence::wrong_module(self.planned.module, load, &collected)
             .map(|reason| Verdict::new(Outcome::Error, reason))
-    }
-
-    /// Carries the steps out; a verdict when one does not pass.
-    fn steps(&mut self, vm: &mut Vm) -> Option<Verdict> {
-        let scenario = self.planned.scenario;
-        let limit = match scenario.limit.get() {
-            Ok(limit) => self.common.scaled(limit.0),
-            Err(error) => return Some(Verdict::new(Outcome::Error, error)),
-        };
-        let whole = Instant::now() + limit;
-        for (number, step) in scenario.steps.iter().enumerate() {
-            (self.stage)(&format!(
-                "{}/{} {}",
-                number + 1,
-                scenario.steps.len(),
-                step.title()
-            ));
-            let what = format!("step {} ({})", number + 1, step.title());
-            if let Some(verdict) = self.step(vm, number as u64 + 1, step, &what, whole) {
-                return Some(verdict);
-            }
-        }
-        None
-    }
-
-    fn step(
-        &mut self,
-        vm: &mut Vm,
-        id: u64,
-        step: &Step,
-        what: &str,
-        whole: Instant,
-    ) -> Option<Verdict> {
-        let vars = &self.planned.scenario.params;
-        let limit = step
-            .resolve(vars)
-            .map_err(|error| error.to_string())
-            .and_then(|step| step.limit());
-        let limit = match limit {
-            Ok(limit) => self.common.scaled(limit),
-            Err(error) => return Some(Verdict::new(Outcome::Error, format!("{what}: {error}"))),
-        };
-        let run = ToAgent::Run {
-            id,
-            step: Box::new(step.clone()),
-            vars: vars.clone(),
-            timeout_ms: limit.as_millis() as u64,
-        };
-        let began = Instant::now();
-        let deadline = (began + limit + self.common.scaled(STEP_GRACE)).min(whole);
-        let ended = vm.send(&run).and_then(|()| {
-            vm.wait_for(deadline, |message| match message {
-                FromAgent::StepEnded { id: ended, .. } if *ended == id => Some(message.clone()),
-                _ => None,
-            })
-        });
-        let (outcome, seconds) = match ended {
-            Ok(FromAgent::StepEnded {
-                outcome,
-                seconds,
-                measurements,
-                ..
-            }) => {
-                self.result.measurements.extend(measurements);
-                (outcome, seconds)
-            }
-            Ok(_) => return None,
-            Err(trouble) => {
-                self.record(step, "no answer", began.elapsed().as_secs_f64());
-                let what = match (&trouble, Instant::now() >= whole) {
-                    (Trouble::Deadline, true) => {
-                        format!("{what}: the scenario's whole time is up")
-                    }
-                    (Trouble::Deadline, false) => format!(
-                        "{what}: no answer within its {} s and {} s more: the guest is stuck",
-                        limit.as_secs(),
-                        self.common.scaled(STEP_GRACE).as_secs()
-                    ),
-                    _ => what.to_owned(),
-                };
-                return Some(self.judge(&what, &trouble, vm));
-            }
-        };
-        self.record(step, &crate::agentlog::words(&outcome), seconds);
-        let reason = outcome.reason()?;
-        // What the kernel has to say about it often comes a moment later.
-        if let Err(Trouble::Splat(splat)) = vm.listen(Duration::from_millis(100)) {
-            return Some(Verdict::new(
-                Outcome::Failed,
-                format!("{}\n{what}: {reason}", splat_text(&splat)),
-            ));
-        }
-        Some(match outcome {
-            message::Outcome::Passed => return None,
-            message::Outcome::Failed { .. } => {
-                Verdict::new(Outcome::Failed, format!("{what}: {reason}"))
-            }
-            message::Outcome::TimedOut { blocked, .. } => {
-                let console = vm.show_blocked();
-                Verdict::new(
-                    Outcome::Failed,
-                    format!(
-                        "{what}: {reason}{}\nconsole:\n{console}",
-                        evidence::blocked_text(&blocked),
-                    ),
-                )
-            }
-            message::Outcome::Cancelled | message::Outcome::Error { .. } => Verdict::new(
-                Outcome::Error,
-                format!("{what}: {reason}\nconsole:\n{}", vm.console_tail()),
-            ),
-        })
-    }
-
-    fn record(&mut self, step: &Step, outcome: &str, seconds: f64) {
-        self.result.steps.push(StepResult {
-            step: step.title().to_owned(),
-            outcome: outcome.to_owned(),
-            seconds,
-        });
     }
 
     /// All steps passed: collect, power off, and see that both work.
     fn end_well(&mut self, vm: &mut Vm) -> Verdict {
-        (self.stage)("collecting");
+        self.stage("collecting");
         let collected = match collect(vm, self.common.scaled(COLLECT_LIMIT)) {
             Ok(collected) => collected,
             Err(trouble) => return self.judge("collecting evidence", &trouble, vm),
@@ -399,7 +320,7 @@ impl Run<'_> {
 
     /// Something went wrong and is known: take what evidence can still be had, within short limits.
     fn end_badly(&mut self, vm: &mut Vm) -> Option<Collected> {
-        (self.stage)("collecting");
+        self.stage("collecting");
         let collected = collect(vm, self.common.scaled(COLLECT_LIMIT_BAD)).ok();
         if collected.is_some() && vm.send(&ToAgent::PowerOff).is_ok() {
             let _ = vm.wait_for_end(self.common.scaled(POWER_OFF_LIMIT_BAD));
@@ -407,51 +328,15 @@ impl Run<'_> {
         collected
     }
 
-    /// Once the guest has begun to work on the subject, what stops it is the subject's doing.
-    fn judge(&self, what: &str, trouble: &Trouble, vm: &mut Vm) -> Verdict {
-        let outcome = match trouble {
-            Trouble::Splat(splat) if splat.is_end_of_init() => Outcome::Error,
-            Trouble::Splat(_) | Trouble::Deadline | Trouble::ConsoleFlood => Outcome::Failed,
-            Trouble::QemuDied(_) | Trouble::AgentGone(_) | Trouble::Interrupted => Outcome::Error,
-        };
-        Verdict::new(outcome, self.describe(what, trouble, vm))
-    }
-
-    fn describe(&self, what: &str, trouble: &Trouble, vm: &mut Vm) -> String {
-        let head = match trouble {
-            Trouble::Deadline if what == "boot" => format!(
-                "boot: the agent said nothing within {} s of QEMU's start; {}",
-                self.common.scaled(self.common.boot_limit).as_secs(),
-                vm.stderr_tail()
-            ),
-            Trouble::Deadline if what.contains(':') => what.to_owned(),
-            Trouble::Deadline => format!("{what}: no answer within its limit"),
-            Trouble::Splat(splat) => {
-                return match splat.is_end_of_init() {
-                    true => format!("{what}: the agent ended\n{}", splat_text(splat)),
-                    false => format!("{what}: {}", splat_text(splat)),
-                };
-            }
-            Trouble::QemuDied(how) => format!("{what}: {how}"),
-            Trouble::AgentGone(how) => format!("{what}: {how}"),
-            Trouble::ConsoleFlood => format!(
-                "{what}: the guest printed more than {} MiB on its console",
-                crate::console::MAX_CONSOLE >> 20
-            ),
-            Trouble::Interrupted => return format!("{what}: interrupted"),
-        };
-        let console = match trouble {
-            Trouble::Deadline => vm.show_blocked(),
-            _ => vm.console_tail(),
-        };
-        format!("{head}\nconsole:\n{console}")
-    }
-
     /// Leaves only what is worth keeping, with the names that are promised.
     fn tidy(&mut self) {
-        if let Err(error) = evidence::arrange(&self.dir, self.common.keep_disks) {
+        let tidied = evidence::arrange(&self.dir, self.common.keep_disks)
+            .and_then(|events| self.recorder.finish(&self.dir, &events));
+        if let Err(error) = tidied {
             self.result.notes.push(format!("{error:#}"));
         }
+        self.result.files = markers::files(&self.dir);
+        self.result.timeline = Some(timeline::FILE.to_owned());
     }
 }
 
@@ -461,13 +346,4 @@ fn collect(vm: &mut Vm, limit: Duration) -> Result<Collected, Trouble> {
         FromAgent::Collected(collected) => Some(collected.clone()),
         _ => None,
     })
-}
-
-fn splat_text(splat: &Splat) -> String {
-    let lines: Vec<String> = splat.lines.iter().map(|line| format!("  {line}")).collect();
-    format!(
-        "splat ({}) on the console:\n{}",
-        splat.pattern,
-        lines.join("\n")
-    )
 }
