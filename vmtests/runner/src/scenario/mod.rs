@@ -14,6 +14,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use vmtest_protocol::Step;
@@ -62,7 +63,7 @@ pub use needs::Needs;
 pub use needs::ShareNeed;
 
 /// A scenario as its file says it, in one case of its matrix.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name; the file is called NAME.yaml.
@@ -134,7 +135,7 @@ impl Scenario {
 }
 
 /// Lower bounds for the requests of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequiredRequests {
     /// OPEN requests.
@@ -149,7 +150,7 @@ pub struct RequiredRequests {
 }
 
 /// A known failure of the C module: the run must fail, and where it does not, that is reported.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectedFailure {
     /// The kernel's name as its lock in configs/kernels has it, or "*" for all.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a scenario needs before its first step.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use vmtest_protocol::value::Bytes;
@@ -8,7 +9,7 @@ use vmtest_protocol::value::Count;
 use vmtest_protocol::value::Size;
 
 /// What must be there before the first step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Needs {
     /// On which kernels it makes sense; on others it is skipped, with the reason.
@@ -57,7 +58,7 @@ impl Default for Needs {
 }
 
 /// Kernels on which a scenario makes sense.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KernelNeed {
     /// The first version, such as "6.12".
@@ -72,7 +73,7 @@ pub struct KernelNeed {
 }
 
 /// How the module under test is loaded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleNeed {
     /// Its parameters, as for insmod, such as `debug=1`.
@@ -97,7 +98,7 @@ impl Default for ModuleNeed {
 }
 
 /// A disk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskNeed {
     /// Its serial number in the guest, at most 20 letters, digits, `-` and `_`.
@@ -134,7 +135,7 @@ fn default_fs() -> DiskFs {
 }
 
 /// A filesystem for a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskFs {
     /// ext4, which has what cachefiles needs.
@@ -157,7 +158,7 @@ impl DiskFs {
 }
 
 /// A folder on the host that the guest sees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShareNeed {
     /// Its virtiofs tag, at most 36 letters, digits, `-` and `_`.
