@@ -330,7 +330,9 @@ pub fn judge(answer: Answer) -> Result<Done, Stop> {
         }),
         Answer::Failed(reason) => Err(Stop::Failed(reason)),
         Answer::Error(reason) => Err(Stop::Error(reason)),
-        Answer::Counters(_) => Err(wrong("a worker answered with counters nobody asked for")),
+        Answer::Counters(_) | Answer::Descriptor(_) => {
+            Err(wrong("a worker answered what nobody asked for"))
+        }
     }
 }
 

@@ -63,6 +63,8 @@ pub enum Answer {
     Error(String),
     /// The counters.
     Counters(Counters),
+    /// The number of a puppet's descriptor.
+    Descriptor(i32),
 }
 
 /// A process that carries out tasks.
