@@ -197,7 +197,8 @@ pub struct PuppetCloseOne {
     pub of: String,
 }
 
-/// Closes descriptors of objects.
+/// Closes descriptors of objects. The messages stay known, and what `dup` and `take` made stays
+/// open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
