@@ -156,6 +156,7 @@ impl Hand {
             PuppetAction::Serve(step) => self.serve(step),
             PuppetAction::StopServing(_) => self.stop_serving(),
             PuppetAction::OpenFile(step) => self.open_file(step),
+            PuppetAction::StartReading(step) => self.start_reading(step),
             PuppetAction::CloseFile(step) => self.close_file(step),
             PuppetAction::LimitFiles(step) => self.limit_files(step),
             PuppetAction::DropCapabilities(_) => self.drop_capabilities(),

@@ -19,6 +19,7 @@ use vmtest_protocol::step::PuppetCloseFile;
 use vmtest_protocol::step::PuppetLimitFiles;
 use vmtest_protocol::step::PuppetOpenFile;
 use vmtest_protocol::step::PuppetServe;
+use vmtest_protocol::step::PuppetStartReading;
 
 use super::descriptors::TABLE;
 use super::hand::Hand;
@@ -55,6 +56,20 @@ impl Hand {
         });
         let what = format!("opening {}", open.path);
         Ok(judge(&what, result, &open.expect_errno))
+    }
+
+    pub(super) fn start_reading(&self, reading: &PuppetStartReading) -> Result<Verdict> {
+        let path = reading.path.clone();
+        std::thread::Builder::new()
+            .name("puppet-read".to_owned())
+            // Opening may wait for this very daemon, too.
+            .spawn(move || {
+                if let Ok(mut file) = TABLE.make(|| std::fs::File::open(&path)) {
+                    let _ = io::copy(&mut file, &mut io::sink());
+                }
+            })
+            .context("cannot start the reading thread")?;
+        Ok(Verdict::passed())
     }
 
     pub(super) fn close_file(&self, close: &PuppetCloseFile) -> Result<Verdict> {
