@@ -177,6 +177,8 @@ puppet_actions! {
     open_file: OpenFile(PuppetOpenFile),
     /// Closes a file that `open_file` keeps open.
     close_file: CloseFile(PuppetCloseFile),
+    /// Begins to read a file, by a thread of this process.
+    start_reading: StartReading(PuppetStartReading),
     /// Sets how many descriptors may be open: so many more than are open now.
     limit_files: LimitFiles(PuppetLimitFiles),
     /// Gives up all capabilities.
@@ -210,7 +212,7 @@ macro_rules! nothing_to_check {
 nothing_to_check! {
     PuppetNothing, PuppetOpen, PuppetCommand, PuppetSeek, PuppetIoctl, PuppetServe, PuppetAwait,
     PuppetCloseOne, PuppetClose, PuppetDup, PuppetOpenFile, PuppetCloseFile, PuppetLimitFiles,
-    PuppetChangeDir,
+    PuppetChangeDir, PuppetStartReading,
 }
 
 fn exactly_one(what: &str, given: &[(&str, bool)]) -> Result<(), String> {
