@@ -112,9 +112,8 @@ mod tests {
     const ENTRY: &str = "kernel: \"6.12\", reason: wraps, link: \"https://example.org/1\"";
 
     fn scenario(xfail: &str) -> Scenario {
-        let text = format!(
-            "name: a\nabout: x\nparams: {{fs: ext2}}\nxfail: [{{{xfail}}}]\nsteps: []\n"
-        );
+        let text =
+            format!("name: a\nabout: x\nparams: {{fs: ext2}}\nxfail: [{{{xfail}}}]\nsteps: []\n");
         serde_yaml::from_str(&text).unwrap()
     }
 
@@ -165,7 +164,11 @@ mod tests {
         let result = judged(ENTRY, Module::C, Outcome::Passed);
         assert_eq!(result.outcome, Outcome::Xpassed);
         assert!(result.outcome.is_bad());
-        assert!(result.reason.contains("remove the xfail entry or narrow it"));
+        assert!(
+            result
+                .reason
+                .contains("remove the xfail entry or narrow it")
+        );
     }
 
     #[test]

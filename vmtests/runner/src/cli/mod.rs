@@ -94,7 +94,11 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    let typed = |verb: &OsString| ["run", "mutants", "lint", "explain"].iter().any(|typed| verb == typed);
+    let typed = |verb: &OsString| {
+        ["run", "mutants", "lint", "explain"]
+            .iter()
+            .any(|typed| verb == typed)
+    };
     if arguments.get(1).is_some_and(typed) {
         arguments.retain(|argument| argument != "--");
     }

@@ -2,5 +2,6 @@
 //! The command line, with a shell script in QEMU's place.
 
 mod input;
+mod language;
 mod machine;
 mod place;

@@ -107,7 +107,9 @@ impl Known {
 
     fn find(&self, kind: Kind, name: &str) -> Option<Option<Place>> {
         let mut names = self.0.get(&kind)?.iter();
-        names.find(|(known, _)| may_be(known, name)).map(|(_, place)| *place)
+        names
+            .find(|(known, _)| may_be(known, name))
+            .map(|(_, place)| *place)
     }
 }
 
@@ -155,7 +157,9 @@ pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], needs: Option<&Nee
 impl Walk<'_, '_> {
     fn collect(&mut self, steps: &[Node]) {
         for act in steps.iter().filter_map(Act::of) {
-            gives(act, &mut |kind, name, place| self.all.give(kind, name, Some(place)));
+            gives(act, &mut |kind, name, place| {
+                self.all.give(kind, name, Some(place))
+            });
             for body in act.bodies() {
                 self.collect(body);
             }
@@ -171,13 +175,17 @@ impl Walk<'_, '_> {
             // A branch is known to its own steps; a measurement only when it is done.
             let late = act.name() == "measure";
             if !late {
-                gives(act, &mut |kind, name, place| self.before.give(kind, name, Some(place)));
+                gives(act, &mut |kind, name, place| {
+                    self.before.give(kind, name, Some(place))
+                });
             }
             for body in act.bodies() {
                 self.list(body, beside || act.is_beside());
             }
             if late {
-                gives(act, &mut |kind, name, place| self.before.give(kind, name, Some(place)));
+                gives(act, &mut |kind, name, place| {
+                    self.before.give(kind, name, Some(place))
+                });
             }
         }
     }
@@ -186,7 +194,7 @@ impl Walk<'_, '_> {
         for (_, key, kind) in REFERS.iter().filter(|(name, ..)| *name == act.name()) {
             self.reference(act.key.place, act.node, act.name(), key, *kind, beside);
         }
-        self.conditions(act.node, act.key.place, beside);
+        self.conditions(act.node, beside);
         if let (Some(disks), Some(disk)) = (&self.disks, act.node.get("disk")) {
             let name = disk.as_str().unwrap_or_default();
             if !disks.iter().any(|known| may_be(known, name)) {
@@ -208,12 +216,12 @@ impl Walk<'_, '_> {
     }
 
     /// References at any depth of a step: in conditions and expectations.
-    fn conditions(&mut self, node: &Node, holder: Place, beside: bool) {
+    fn conditions(&mut self, node: &Node, beside: bool) {
         match &node.value {
             Value::Scalar(_) => {}
             Value::List(items) => {
                 for item in items {
-                    self.conditions(item, item.place, beside);
+                    self.conditions(item, beside);
                 }
             }
             Value::Map(fields) => {
@@ -228,14 +236,17 @@ impl Walk<'_, '_> {
                                 self.poll(item.place, item, beside);
                             }
                         }
-                        "ratios" => value.items().iter().for_each(|item| self.ratio(item, beside)),
+                        "ratios" => value
+                            .items()
+                            .iter()
+                            .for_each(|item| self.ratio(item, beside)),
                         "states" => value.items().iter().for_each(|item| self.state(item)),
                         "state" => self.state(value),
                         "logs" => value.items().iter().for_each(|item| self.log(item)),
                         "log" => self.log(value),
                         _ => {}
                     }
-                    self.conditions(value, holder, beside);
+                    self.conditions(value, beside);
                 }
             }
         }
@@ -267,7 +278,9 @@ impl Walk<'_, '_> {
             return;
         };
         let kinds = [Kind::Daemon, Kind::Program];
-        let known = kinds.iter().any(|kind| self.all.find(*kind, name).is_some());
+        let known = kinds
+            .iter()
+            .any(|kind| self.all.find(*kind, name).is_some());
         if !known && !matches!(name, "kernel" | "daemon") {
             let names = kinds.iter().flat_map(|kind| self.all.names(*kind));
             let names: Vec<&str> = names.chain(["kernel", "daemon"]).collect();
@@ -281,8 +294,14 @@ impl Walk<'_, '_> {
             return;
         };
         let kinds = [Kind::Daemon, Kind::Program, Kind::Puppet, Kind::Branch];
-        if !kinds.iter().any(|kind| self.all.find(*kind, name).is_some()) {
-            let known: Vec<&str> = kinds.iter().flat_map(|kind| self.all.names(*kind)).collect();
+        if !kinds
+            .iter()
+            .any(|kind| self.all.find(*kind, name).is_some())
+        {
+            let known: Vec<&str> = kinds
+                .iter()
+                .flat_map(|kind| self.all.names(*kind))
+                .collect();
             let message = format!("no daemon, program, puppet or branch is called `{name}`");
             self.found.near(of.place, message, name, known);
         }
@@ -315,12 +334,18 @@ impl Walk<'_, '_> {
                 let line = later.map(|place| self.found.sources.line_column(place).0);
                 let wrong = self.found.add(place, message);
                 if let Some(line) = line {
-                    wrong.help.push(format!("the one in line {line} comes too late"));
+                    wrong
+                        .help
+                        .push(format!("the one in line {line} comes too late"));
                 }
             }
             None => {
                 let message = format!("no {} `{name}`", kind.giver());
-                let known: Vec<&str> = self.all.names(kind).chain(self.before.names(kind)).collect();
+                let known: Vec<&str> = self
+                    .all
+                    .names(kind)
+                    .chain(self.before.names(kind))
+                    .collect();
                 self.found.near(place, message, name, known);
             }
         }

@@ -22,7 +22,13 @@ pub(in crate::scenario) const HOST: &[&str] = &[
 /// Steps whose inner steps the host may carry out.
 const SEQUENCES: &[&str] = &["group", "repeat"];
 /// Host steps that want a guest that runs.
-const WANT_GUEST: &[&str] = &["pause_vm", "unplug_disk", "plug_disk", "memory_pressure", "power_cut"];
+const WANT_GUEST: &[&str] = &[
+    "pause_vm",
+    "unplug_disk",
+    "plug_disk",
+    "memory_pressure",
+    "power_cut",
+];
 
 /// Whether the guest runs; when not, which step ended it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,7 +45,9 @@ pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], whole: bool) {
         let message = "the scenario ends without power: nothing could be collected";
         let line = line(found, last, at);
         let wrong = found.add(first_word(last), message);
-        wrong.help.push(format!("it was cut in line {line}: add `- boot: {{}}`"));
+        wrong
+            .help
+            .push(format!("it was cut in line {line}: add `- boot: {{}}`"));
     }
 }
 
@@ -78,7 +86,9 @@ fn list(found: &mut Findings<'_>, steps: &[Node], power: &mut Power, barrier: Op
                 let line = line(found, step, at);
                 let message = format!("without power `{name}` cannot be carried out");
                 let wrong = found.add(act.key.place, message);
-                wrong.help.push(format!("the power was cut in line {line}: `- boot: {{}}` first"));
+                wrong.help.push(format!(
+                    "the power was cut in line {line}: `- boot: {{}}` first"
+                ));
                 // Said once, not for every step that follows.
                 *power = Power::On;
             }
@@ -123,10 +133,16 @@ mod tests {
         let healed = "- heal_disk: {disk: cache}\n";
         assert!(wrong(&format!("{CUT}{healed}{BOOT}")).is_empty());
         let early = wrong(&format!("{CUT}{GUEST}{GUEST}{BOOT}"));
-        assert!(early[0].contains("a.yaml:2:3: without power `drop_caches`"), "{early:#?}");
+        assert!(
+            early[0].contains("a.yaml:2:3: without power `drop_caches`"),
+            "{early:#?}"
+        );
         assert!(early[0].contains("cut in line 1"), "{early:#?}");
         let paused = wrong(&format!("{CUT}- pause_vm: {{for: 1s}}\n{BOOT}"));
-        assert!(paused[0].contains("without power `pause_vm`"), "{paused:#?}");
+        assert!(
+            paused[0].contains("without power `pause_vm`"),
+            "{paused:#?}"
+        );
     }
 
     #[test]
@@ -141,24 +157,42 @@ mod tests {
     fn a_round_begins_as_the_one_before_it_ended() {
         let body = |steps: &str| format!("- repeat: {{var: i, to: 2, steps: [{steps}]}}\n{BOOT}");
         let wrong = wrong(&body("{drop_caches: {}}, {power_cut: {}}"));
-        assert!(wrong[0].contains("without power `drop_caches`"), "{wrong:#?}");
+        assert!(
+            wrong[0].contains("without power `drop_caches`"),
+            "{wrong:#?}"
+        );
     }
 
     #[test]
     fn host_steps_stand_in_sequences_only() {
         for (around, fits) in [
             ("- group: {steps: [STEP]}", true),
-            ("- repeat: {var: i, to: 2, steps: [{group: {steps: [STEP]}}]}", true),
-            ("- repeat: {var: i, to: 2, parallel: 2, steps: [STEP]}", false),
+            (
+                "- repeat: {var: i, to: 2, steps: [{group: {steps: [STEP]}}]}",
+                true,
+            ),
+            (
+                "- repeat: {var: i, to: 2, parallel: 2, steps: [STEP]}",
+                false,
+            ),
             ("- spawn: {name: a, steps: [STEP]}", false),
-            ("- spawn: {name: a, steps: [{group: {steps: [STEP]}}]}", false),
-            ("- parallel: {branches: [{steps: [STEP]}, {steps: [STEP]}]}", false),
+            (
+                "- spawn: {name: a, steps: [{group: {steps: [STEP]}}]}",
+                false,
+            ),
+            (
+                "- parallel: {branches: [{steps: [STEP]}, {steps: [STEP]}]}",
+                false,
+            ),
             ("- measure: {name: a, steps: [STEP]}", false),
         ] {
             let wrong = wrong(&around.replace("STEP", "{heal_disk: {disk: cache}}"));
             assert_eq!(wrong.is_empty(), fits, "{around}: {wrong:#?}");
             if let Some(wrong) = wrong.first() {
-                assert!(wrong.contains("the host carries `heal_disk` out"), "{wrong}");
+                assert!(
+                    wrong.contains("the host carries `heal_disk` out"),
+                    "{wrong}"
+                );
             }
         }
     }
