@@ -99,17 +99,18 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<&'a str>,
     },
-    /// The configuration was read again, and is followed from now on.
+    /// The configuration was read again, and holds from now on.
     Reconfigured {
         /// Bytes that are filled around a hole.
         fill: u64,
-        /// Milliseconds that every request to the blobs takes at least.
+        /// How long every request to the backend takes at least.
         delay_ms: u64,
     },
-    /// The configuration was read again and is not followed: all stays as it was.
-    Refused {
+    /// The configuration was read again, and nothing was changed.
+    #[serde(rename = "reconfigure_failed")]
+    ReconfigureFailed {
         /// Why.
-        why: &'a str,
+        reason: &'a str,
     },
     /// The daemon ends.
     End {

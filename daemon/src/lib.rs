@@ -3,7 +3,7 @@
 //!
 //! - [`cli`], [`config`]: what the operator asks for.
 //! - [`run`]: puts the parts together, from the limits of the process to its exit code.
-//! - [`live`]: what SIGHUP can change while the daemon serves.
+//! - [`reload`]: what SIGHUP may change while the cache is served.
 //! - [`device`]: `/dev/cachefiles` and the objects' descriptors, behind traits, so that everything
 //!   below is tested without a kernel.
 //! - [`backend`]: where the data comes from.
@@ -19,9 +19,9 @@ pub mod cull;
 pub mod device;
 pub mod event_log;
 pub mod failure;
-pub mod live;
 pub mod log;
 pub mod range;
+pub mod reload;
 pub mod run;
 pub mod serve;
 pub mod stats;

@@ -17,6 +17,7 @@ use signal_hook::consts::SIGTERM;
 
 use crate::backend::directory::Directory;
 use crate::cli::Cli;
+use crate::config;
 use crate::config::DeviceSettings;
 use crate::config::File;
 use crate::config::Settings;
@@ -28,9 +29,9 @@ use crate::device::kernel::KernelDevice;
 use crate::event_log::Event;
 use crate::event_log::EventLog;
 use crate::failure::Failure;
-use crate::live;
-use crate::live::Live;
 use crate::log;
+use crate::reload::Reload;
+use crate::reload::Tuning;
 use crate::serve::Context;
 use crate::serve::Ended;
 use crate::serve::Objects;
@@ -49,7 +50,6 @@ const DESCRIPTORS: u64 = 1 << 20;
 #[derive(Debug)]
 enum News {
     Signal(i32),
-    ReadAgain,
     Worker(Ended),
 }
 
@@ -57,7 +57,9 @@ enum News {
 ///
 /// # Errors
 /// Why it ended otherwise.
-pub fn main(cli: Cli) -> Result<(), Failure> {
+pub fn main(mut cli: Cli) -> Result<(), Failure> {
+    // It is read again on SIGHUP, and culling changes the working directory meanwhile.
+    cli.config = cli.config.map(config::absolute).transpose()?;
     let file = match &cli.config {
         Some(path) => File::read(path)?,
         None => File::default(),
@@ -75,7 +77,7 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
         None => EventLog::none(),
     };
     let events = Arc::new(events);
-    let result = serve(&cli, settings, &events);
+    let result = serve(cli, &settings, &events);
     let code = result.as_ref().err().map_or(0, Failure::exit_code);
     events.write(&Event::End { code });
     result
@@ -91,15 +93,15 @@ fn end_on_panic() {
     }));
 }
 
-fn serve(cli: &Cli, settings: Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
+fn serve(cli: Cli, settings: &Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
     raise_descriptor_limit();
     // First what can be wrong without touching the device.
-    let live = Arc::new(Live::new(settings.fill, settings.delay));
-    let backend = Directory::open(&settings.blobs, Arc::clone(&live));
-    let backend = backend.map_err(|source| Failure::Blobs {
-        path: settings.blobs.clone(),
-        source,
-    })?;
+    let tuning = Arc::new(Tuning::new(settings.fill, settings.delay));
+    let backend =
+        Directory::open(&settings.blobs, Arc::clone(&tuning)).map_err(|source| Failure::Blobs {
+            path: settings.blobs.clone(),
+            source,
+        })?;
     let (sender, news) = mpsc::channel();
     watch_signals(sender.clone())?;
     let stop = Stop::new().map_err(|error| Failure::system("cannot make an eventfd", error))?;
@@ -118,14 +120,14 @@ fn serve(cli: &Cli, settings: Settings, events: &Arc<EventLog>) -> Result<(), Fa
         "serving"
     );
     let stats = Arc::new(Stats::default());
-    let culler = culler(&settings, &device, events, &stats, &stop)?;
+    let culler = culler(settings, &device, events, &stats, &stop)?;
     let context = Arc::new(Context {
         device,
         backend: Arc::new(backend),
         events: Arc::clone(events),
         stats: Arc::clone(&stats),
         stop: Arc::clone(&stop),
-        live,
+        tuning,
         objects: Objects::default(),
     });
     events.write(&Event::Ready {
@@ -151,7 +153,8 @@ fn serve(cli: &Cli, settings: Settings, events: &Arc<EventLog>) -> Result<(), Fa
         .map_err(|error| Failure::system("cannot start a thread that serves", error))?;
     drop(ended);
 
-    let outcome = wait_for_the_end(&context, &news, cli, settings);
+    let reload = Reload::new(cli, settings.clone());
+    let outcome = wait_for_the_end(&context, &news, reload);
     stop.request();
     drain(&workers, &news)?;
     workers.join();
@@ -214,21 +217,16 @@ fn watch_signals(sender: mpsc::Sender<News>) -> Result<(), Failure> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Failure::system("cannot watch for signals", error))?;
     let body = move || {
-        let mut asked = false;
+        let mut ending = false;
         for signal in signals.forever() {
-            let news = match signal {
-                SIGHUP => News::ReadAgain,
-                _ if asked => {
-                    tracing::error!(signal, "asked to end twice: requests are left unanswered");
-                    std::process::exit(1);
-                }
-                _ => {
-                    asked = true;
-                    News::Signal(signal)
-                }
-            };
-            // Nobody listens any more at the daemon's end, where a second signal still counts.
-            let _ = sender.send(news);
+            if ending && signal != SIGHUP {
+                tracing::error!(signal, "asked to end twice: requests are left unanswered");
+                std::process::exit(1);
+            }
+            ending |= signal != SIGHUP;
+            if sender.send(News::Signal(signal)).is_err() {
+                return;
+            }
         }
     };
     std::thread::Builder::new()
@@ -241,16 +239,15 @@ fn watch_signals(sender: mpsc::Sender<News>) -> Result<(), Failure> {
 fn wait_for_the_end(
     context: &Context,
     news: &mpsc::Receiver<News>,
-    cli: &Cli,
-    mut settings: Settings,
+    mut reload: Reload,
 ) -> Result<(), Failure> {
     loop {
         match news.recv_timeout(HEARTBEAT) {
+            Ok(News::Signal(SIGHUP)) => read_again(context, &mut reload),
             Ok(News::Signal(signal)) => {
                 tracing::info!(signal, "asked to end");
                 return Ok(());
             }
-            Ok(News::ReadAgain) => read_again(context, cli, &mut settings),
             Ok(News::Worker(Ended::Dead(why))) => return Err(Failure::DeviceDead(why)),
             Ok(News::Worker(Ended::Stopped)) => {}
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -267,21 +264,28 @@ fn wait_for_the_end(
     }
 }
 
-/// Takes the configuration file as it is now, or says why not.
-fn read_again(context: &Context, cli: &Cli, settings: &mut Settings) {
-    match live::read_again(cli, settings) {
-        Ok(next) => {
-            context.live.set(next.fill, next.delay);
-            *settings = next;
-            let (fill, delay_ms) = (context.live.fill(), context.live.delay().as_millis() as u64);
-            tracing::info!(fill, delay_ms, "the configuration was read again");
+/// Reads the configuration again. A mistake in it is told and does not end the service.
+fn read_again(context: &Context, reload: &mut Reload) {
+    let tuning = &context.tuning;
+    match reload.again(tuning) {
+        Ok(()) => {
+            let delay_ms = tuning.delay().as_millis() as u64;
+            tracing::info!(
+                fill = tuning.fill(),
+                delay_ms,
+                "the configuration was read again"
+            );
+            context.events.write(&Event::Reconfigured {
+                fill: tuning.fill(),
+                delay_ms,
+            });
+        }
+        Err(failure) => {
+            let reason = failure.to_string();
+            tracing::error!("the configuration stays as it was: {reason}");
             context
                 .events
-                .write(&Event::Reconfigured { fill, delay_ms });
-        }
-        Err(why) => {
-            tracing::warn!("the configuration stays as it was: {why}");
-            context.events.write(&Event::Refused { why: &why });
+                .write(&Event::ReconfigureFailed { reason: &reason });
         }
     }
 }

@@ -352,17 +352,3 @@ proptest! {
         server.fake.assert_clean();
     }
 }
-
-#[test]
-fn how_much_is_filled_can_change_while_it_serves() {
-    let server = Server::start(1);
-    let (object, file, blob) = server.opened(b"image", MIB);
-    server.context.live.set(2 * PAGE, Duration::ZERO);
-    server.fake.read(object, 4 * PAGE, PAGE);
-    eventually("it is filled", || file.bytes(4 * PAGE, 2 * PAGE).is_some());
-    assert_eq!(*blob.reads.lock().unwrap(), [(4 * PAGE, 2 * PAGE)]);
-    server.context.live.set(MIB, Duration::ZERO);
-    server.fake.read(object, 0, PAGE);
-    eventually("all is filled", || file.bytes(0, MIB).is_some());
-    server.fake.assert_clean();
-}

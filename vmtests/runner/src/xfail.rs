@@ -57,7 +57,11 @@ pub fn judge(scenario: &Scenario, module: Module, result: &mut RunResult) {
             let failing = result.failing();
             let names: Vec<&str> = failing.iter().map(|step| step.step.as_str()).collect();
             let at_step = |entry: &&&ExpectedFailure| match &entry.step {
-                Some(step) => names.contains(&step.as_str()),
+                // A step inside others has their names before its own.
+                Some(step) => names.iter().any(|name| {
+                    let before = name.strip_suffix(step.as_str());
+                    before.is_some_and(|before| before.is_empty() || before.ends_with(" / "))
+                }),
                 None => true,
             };
             match entries.iter().find(at_step) {

@@ -25,6 +25,7 @@ use super::Answer;
 use super::Task;
 use super::disk;
 use super::files;
+use super::look;
 use super::verify;
 use crate::counters;
 
@@ -62,6 +63,10 @@ pub fn main() {
         };
         let answer = match task {
             Task::Counters(paths) => Answer::Counters(counters::read_all(&paths)),
+            Task::Paths(checks) => match look::look(&checks) {
+                Ok(wrongs) => Answer::Paths(wrongs),
+                Err(error) => Answer::Error(format!("{error:#}")),
+            },
             Task::Step(step) => match carry_out(&step.action, &mut held) {
                 Ok(Verdict::Passed(measurements)) => Answer::Done(measurements),
                 Ok(Verdict::Failed(reason)) => Answer::Failed(reason),

@@ -5,3 +5,5 @@ mod input;
 mod language;
 mod machine;
 mod place;
+mod results;
+mod terminal;
