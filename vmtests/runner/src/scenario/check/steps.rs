@@ -115,7 +115,7 @@ fn var_of(node: &Node, outer: &Vars) -> Var {
 }
 
 /// A step whose inner steps are left out.
-fn without_steps(step: &Node) -> Node {
+pub(super) fn without_steps(step: &Node) -> Node {
     let mut step = step.clone();
     if let Value::Map(fields) = &mut step.value {
         for (_, action) in fields {
