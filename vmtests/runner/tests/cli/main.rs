@@ -2,6 +2,7 @@
 //! The command line, with a shell script in QEMU's place.
 
 mod input;
+mod language;
 mod machine;
 mod place;
 mod results;
