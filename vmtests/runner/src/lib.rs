@@ -11,9 +11,11 @@
 pub mod accel;
 pub mod agentlog;
 pub mod artifacts;
+pub mod ask;
 pub mod cli;
 pub mod console;
 pub mod disk;
+pub mod doctor;
 pub mod evidence;
 pub mod exec;
 pub mod interrupt;

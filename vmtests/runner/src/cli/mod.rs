@@ -10,6 +10,7 @@ use crate::exec;
 use crate::share;
 
 mod args;
+mod doctor;
 mod mutants;
 mod ready;
 mod run;
@@ -42,6 +43,8 @@ enum Verb {
     Run(RunArgs),
     /// Show that each scenario passes on the Rust module and fails with that scenario's seeded bug
     Mutants(RunArgs),
+    /// Say what this machine can do, and what to do about the rest
+    Doctor(doctor::DoctorArgs),
     /// Starts a program that ends with this one (for vmtest's own use)
     #[command(name = exec::EXEC_COMMAND, hide = true)]
     Exec {
@@ -84,7 +87,7 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    let typed = |verb: &OsString| verb == "run" || verb == "mutants";
+    let typed = |verb: &OsString| verb == "run" || verb == "mutants" || verb == "doctor";
     if arguments.get(1).is_some_and(typed) {
         arguments.retain(|argument| argument != "--");
     }
@@ -104,6 +107,7 @@ pub fn main() -> i32 {
             .map_err(Refused::setup),
         Verb::Run(args) => run::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
     };
     match done {
         Ok(code) => code,

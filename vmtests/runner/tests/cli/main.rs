@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The command line, with a shell script in QEMU's place.
 
+mod doctor;
 mod input;
 mod machine;
 mod place;
