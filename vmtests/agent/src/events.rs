@@ -15,6 +15,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -109,13 +111,20 @@ struct Log {
 #[derive(Default)]
 pub struct EventLogs {
     logs: Mutex<Vec<Log>>,
+    boot: AtomicU32,
 }
 
 impl EventLogs {
+    /// Which boot of the run this is: the artifact share holds the logs of all of them.
+    pub fn set_boot(&self, boot: u32) {
+        self.boot.store(boot, Ordering::Relaxed);
+    }
+
     /// A new log of `owner`; its path is handed to the writer.
     pub fn begin(&self, owner: &str) -> PathBuf {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = format!("{owner}-{}.events.jsonl", logs.len() + 1);
+        let boot = self.boot.load(Ordering::Relaxed);
+        let file = format!("{owner}-boot{boot}-{}.events.jsonl", logs.len() + 1);
         let path = Path::new(FOLDER).join(&file);
         let copy = match Path::new(ARTIFACTS).is_dir() {
             true => OpenOptions::new()

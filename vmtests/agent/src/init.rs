@@ -33,6 +33,7 @@ use crate::engine::Done;
 use crate::engine::Stop;
 use crate::engine::lock;
 use crate::setup;
+use crate::shell;
 
 /// How often event logs are copied out.
 const COPY_EVERY: Duration = Duration::from_millis(200);
@@ -72,7 +73,7 @@ fn run() -> Result<()> {
         .context("cannot start the reaper")?;
     let (sender, mut receiver) = channel::open()?;
     let agent = Arc::new(Agent {
-        sender,
+        sender: Arc::new(sender),
         children,
         workers: Default::default(),
         events: Default::default(),
@@ -81,8 +82,10 @@ fn run() -> Result<()> {
         held: Default::default(),
         snapshots: Default::default(),
         branches: Default::default(),
+        shells: Default::default(),
         tracer: Default::default(),
         room_paths: Default::default(),
+        modules: Default::default(),
     });
     agent.sender.send(&FromAgent::Hello(hello()));
     let copier = Arc::clone(&agent);
@@ -98,6 +101,13 @@ fn run() -> Result<()> {
     let running = Running::default();
     loop {
         match frame::read(&mut receiver).context("the runner's channel")? {
+            ToAgent::Wake { unix_ns, seed } => {
+                // Not in a thread: whatever follows must find the right time.
+                if let Err(error) = wake(unix_ns, seed) {
+                    agent.sender.log(Level::Error, format!("{error:#}"));
+                }
+                agent.sender.send(&FromAgent::Hello(hello()));
+            }
             ToAgent::Setup(setup) => in_thread(&agent, "setup", move |agent| {
                 let error = prepare(agent, &setup).err().map(|e| format!("{e:#}"));
                 agent.sender.send(&FromAgent::SetupDone { error });
@@ -120,6 +130,24 @@ fn run() -> Result<()> {
             ToAgent::Sysrq { keys } => in_thread(&agent, "sysrq", move |agent| {
                 let text = sysrq(&keys);
                 agent.sender.send(&FromAgent::Notice { text });
+            }),
+            ToAgent::Shell {
+                id,
+                rows,
+                cols,
+                argv,
+            } => in_thread(&agent, "shell", move |agent| {
+                let size = shell::size(rows, cols);
+                agent
+                    .shells
+                    .start(&agent.sender, &agent.children, id, size, &argv);
+            }),
+            ToAgent::ShellInput { id, data } => agent.shells.input(&agent.sender, id, data.0),
+            ToAgent::ShellResize { id, rows, cols } => {
+                agent.shells.resize(id, shell::size(rows, cols));
+            }
+            ToAgent::ShellHangUp { id } => in_thread(&agent, "hang-up", move |agent| {
+                agent.shells.hang_up(&agent.children, id);
             }),
             ToAgent::Ping { seq } => agent.sender.send(&FromAgent::Pong { seq }),
             ToAgent::PowerOff => {
@@ -158,10 +186,23 @@ fn hello() -> Hello {
     }
 }
 
+/// After a restore: the time of now, and random numbers that no other guest has.
+fn wake(unix_ns: i64, seed: u64) -> Result<()> {
+    let time = rustix::time::Timespec {
+        tv_sec: unix_ns.div_euclid(1_000_000_000),
+        tv_nsec: unix_ns.rem_euclid(1_000_000_000),
+    };
+    rustix::time::clock_settime(rustix::time::ClockId::Realtime, time)
+        .with_context(|| format!("cannot set the clock to {unix_ns} ns since 1970"))?;
+    fs::write("/dev/urandom", seed.to_le_bytes()).context("cannot write to /dev/urandom")
+}
+
 fn prepare(agent: &Agent, wanted: &Setup) -> Result<()> {
+    agent.events.set_boot(wanted.boot);
+    lock(&agent.modules).extend(wanted.modules.iter().cloned());
     setup::carry_out(wanted)?;
-    let paths = wanted.disks.iter().filter_map(|disk| disk.at.clone());
-    lock(&agent.room_paths).extend(paths);
+    let paths = wanted.disks.iter().filter(|disk| disk.mount);
+    lock(&agent.room_paths).extend(paths.filter_map(|disk| disk.at.clone()));
     Ok(())
 }
 
@@ -256,6 +297,7 @@ fn sysrq(keys: &str) -> String {
 /// The last things before the power goes: each with a limit.
 fn wind_up(agent: &Arc<Agent>) {
     agent.branches.cancel_all();
+    agent.shells.hang_up_all(&agent.children);
     let (sender, done) = mpsc::channel();
     let own = Arc::clone(agent);
     in_thread(agent, "wind-up", move |_| {

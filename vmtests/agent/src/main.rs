@@ -18,6 +18,7 @@ mod fairness;
 mod init;
 mod puppet;
 mod setup;
+mod shell;
 mod sys;
 mod trace;
 mod worker;

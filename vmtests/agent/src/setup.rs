@@ -28,6 +28,7 @@ pub fn base_mounts() -> Result<()> {
         ("proc", "/proc"),
         ("sysfs", "/sys"),
         ("devtmpfs", "/dev"),
+        ("devpts", "/dev/pts"),
         ("tmpfs", "/tmp"),
         ("tmpfs", "/run"),
         ("tracefs", "/sys/kernel/tracing"),
@@ -36,7 +37,8 @@ pub fn base_mounts() -> Result<()> {
         match mount(kind, Path::new(at), kind, none, "") {
             Ok(()) => {}
             // The kernel mounts /dev itself where it is configured to; tracefs may not be built in.
-            Err(_) if kind == "devtmpfs" || kind == "tracefs" => {}
+            // Only interactive programs want devpts, and say so.
+            Err(_) if matches!(kind, "devtmpfs" | "tracefs" | "devpts") => {}
             Err(error) => return Err(error),
         }
     }
@@ -50,7 +52,7 @@ pub fn carry_out(setup: &Setup) -> Result<()> {
     for share in &setup.shares {
         mount_share(share)?;
     }
-    for module in &setup.modules {
+    for module in setup.modules.iter().filter(|module| module.load) {
         load_module(module)?;
     }
     for disk in &setup.disks {
@@ -85,8 +87,9 @@ fn mount_share(share: &Share) -> Result<()> {
 
 fn mount_disk(disk: &Disk) -> Result<()> {
     let device = find_disk(&disk.serial)?;
-    let Some(at) = &disk.at else {
-        return Ok(());
+    let at = match &disk.at {
+        Some(at) if disk.mount => at,
+        _ => return Ok(()),
     };
     let source = device.to_string_lossy().into_owned();
     let none = MountFlags::empty();

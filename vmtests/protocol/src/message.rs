@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The messages of both directions.
 //!
-//! The agent speaks first, with [`FromAgent::Hello`]. The runner then sends one [`Setup`] and any
+//! The agent speaks first, with [`FromAgent::Hello`]. The runner then sends a [`Setup`] (or two: the
+//! modules before a memory snapshot is taken, disks and shares after one was restored) and any
 //! number of [`ToAgent::Run`]; several steps may be under way at once, told apart by their `id`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
+use serde::Serializer;
+use serde::de;
 
 use crate::step::Step;
 use crate::template::Vars;
@@ -16,7 +20,17 @@ use crate::template::Vars;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ToAgent {
-    /// Prepare the guest; answered by [`FromAgent::SetupDone`].
+    /// The guest was restored from a memory snapshot: its clock stands where the snapshot was
+    /// taken, and its random numbers are those of every other guest of that snapshot. The agent
+    /// sets the one and stirs the other, and answers with a fresh [`FromAgent::Hello`].
+    Wake {
+        /// Nanoseconds since 1970-01-01T00:00:00Z, for CLOCK_REALTIME.
+        unix_ns: i64,
+        /// Written to /dev/urandom; another one for each guest.
+        seed: u64,
+    },
+    /// Prepare the guest; answered by [`FromAgent::SetupDone`]. May be sent again with what is to
+    /// come on top.
     Setup(Setup),
     /// Carry out one step; answered by [`FromAgent::StepEnded`] with the same `id`, always.
     Run {
@@ -48,6 +62,40 @@ pub enum ToAgent {
     Ping {
         /// Any number.
         seq: u64,
+    },
+    /// Begin an interactive program on a terminal of its own, beside whatever else goes on;
+    /// answered by any number of [`FromAgent::ShellOutput`] and one [`FromAgent::ShellEnded`].
+    Shell {
+        /// Chosen by the runner; no other shell that lives has it.
+        id: u64,
+        /// Height of the terminal in lines.
+        rows: u16,
+        /// Width of the terminal in characters.
+        cols: u16,
+        /// Program and arguments; an empty list means a shell.
+        #[serde(default)]
+        argv: Vec<String>,
+    },
+    /// What was typed to a shell.
+    ShellInput {
+        /// The shell.
+        id: u64,
+        /// The bytes as they came.
+        data: Data,
+    },
+    /// The terminal in front of a shell has another size now.
+    ShellResize {
+        /// The shell.
+        id: u64,
+        /// Lines.
+        rows: u16,
+        /// Characters.
+        cols: u16,
+    },
+    /// Nobody sits in front of a shell any more: it is hung up, and ends.
+    ShellHangUp {
+        /// The shell.
+        id: u64,
     },
     /// Kill what runs, write logs out, sync, power off. The last message.
     PowerOff,
@@ -113,6 +161,22 @@ pub enum FromAgent {
         /// The number of the ping.
         seq: u64,
     },
+    /// A shell wrote this.
+    ShellOutput {
+        /// The shell.
+        id: u64,
+        /// The bytes as they came.
+        data: Data,
+    },
+    /// A shell has ended, or could not be started; nothing more comes from it.
+    ShellEnded {
+        /// The shell.
+        id: u64,
+        /// How its program ended; `None` when it could not be started.
+        exit: Option<Exit>,
+        /// Why it could not be started, or what else went wrong.
+        error: Option<String>,
+    },
     /// Something worth telling that no request asked for, or that a request without an answer of
     /// its own was carried out.
     Notice {
@@ -141,6 +205,10 @@ pub struct Hello {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
+    /// Which boot of the run this is, 0 first: in the names of files on the artifact share, so
+    /// that a later boot does not write over what an earlier one left.
+    #[serde(default)]
+    pub boot: u32,
     /// Kernel modules, loaded in this order; a failure is the answer's error.
     #[serde(default)]
     pub modules: Vec<ModuleFile>,
@@ -161,6 +229,14 @@ pub struct ModuleFile {
     /// Parameters as for insmod, such as `debug=1`.
     #[serde(default)]
     pub params: String,
+    /// Whether to load it now. Otherwise it is only remembered: `load_module: {name: cachefiles}`
+    /// finds the module of this run so.
+    #[serde(default = "yes")]
+    pub load: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A disk to mount.
@@ -171,7 +247,10 @@ pub struct Disk {
     pub serial: String,
     /// Where to mount it; made if absent. `None` leaves it unmounted.
     pub at: Option<String>,
-    /// Filesystem type, such as `ext4`.
+    /// Whether to mount it now; otherwise it only must be there.
+    #[serde(default = "yes")]
+    pub mount: bool,
+    /// Filesystem type, such as `ext4` or `ext2`.
     pub fs: String,
     /// Mount options, comma separated.
     #[serde(default)]
@@ -189,6 +268,25 @@ pub struct Share {
     /// Whether to mount it read-only.
     #[serde(default)]
     pub read_only: bool,
+}
+
+/// Bytes that need not be text. Written as hexadecimal digits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Data(pub Vec<u8>);
+
+impl Serialize for Data {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        hex::decode(&digits).map(Data).map_err(|error| {
+            de::Error::custom(format!("bytes are written as hexadecimal digits: {error}"))
+        })
+    }
 }
 
 /// How much a log line matters.
@@ -266,6 +364,7 @@ impl Outcome {
 /// A task that was still there when its step's time was up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlockedTask {
     /// Thread id.
     pub tid: u32,
@@ -301,6 +400,7 @@ impl std::fmt::Display for Exit {
 /// A number that a step found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Measurement {
     /// What it is, such as `mount.seconds_per_object`.
     pub name: String,
@@ -327,6 +427,7 @@ pub struct Collected {
 /// Requests read from /dev/cachefiles.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Requests {
     /// OPEN requests.
     pub open: u64,

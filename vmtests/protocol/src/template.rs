@@ -15,6 +15,7 @@ use serde_json::Value;
 /// What a variable holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Var {
     /// A number that can be calculated with.
     Number(i64),

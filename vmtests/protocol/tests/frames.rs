@@ -8,9 +8,11 @@ use vmtest_protocol::ToAgent;
 use vmtest_protocol::frame;
 use vmtest_protocol::frame::FrameError;
 use vmtest_protocol::frame::Splitter;
+use vmtest_protocol::message::Data;
 use vmtest_protocol::message::Exit;
 use vmtest_protocol::message::Measurement;
 use vmtest_protocol::message::Outcome;
+use vmtest_protocol::message::Setup;
 
 fn samples() -> Vec<FromAgent> {
     vec![
@@ -101,4 +103,30 @@ fn an_oversized_message_is_not_sent() {
     let text = "x".repeat(frame::MAX_FRAME);
     let error = frame::encode(&FromAgent::Notice { text }).unwrap_err();
     assert!(matches!(error, FrameError::TooLong { .. }), "{error}");
+}
+
+#[test]
+fn bytes_that_are_no_text_survive_the_way() {
+    let message = FromAgent::ShellOutput {
+        id: 1,
+        data: Data((0..=255).collect()),
+    };
+    let bytes = frame::encode(&message).unwrap();
+    assert_eq!(
+        frame::read::<FromAgent>(&mut bytes.as_slice()).unwrap(),
+        message
+    );
+    let odd = br#"{"shell_output":{"id":1,"data":"abc"}}"#;
+    let error = serde_json::from_slice::<FromAgent>(odd).unwrap_err();
+    assert!(error.to_string().contains("hexadecimal"), "{error}");
+}
+
+#[test]
+fn a_setup_loads_and_mounts_unless_told_otherwise() {
+    let setup: Setup = serde_json::from_str(
+        r#"{"modules":[{"path":"/a.ko"}],"disks":[{"serial":"d","at":"/d","fs":"ext2"}]}"#,
+    )
+    .unwrap();
+    assert!(setup.modules[0].load && setup.disks[0].mount);
+    assert_eq!(setup.boot, 0);
 }

@@ -46,6 +46,16 @@ pub enum Accel {
     Kvm,
 }
 
+impl Accel {
+    /// The word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Accel::Tcg => "tcg",
+            Accel::Kvm => "kvm",
+        }
+    }
+}
+
 /// What the command line asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Wanted {

@@ -130,6 +130,16 @@ fn write(log: &mut File, message: &FromAgent) {
             let counted: Vec<String> = counted.map(|(name, n)| format!("{name}={n}")).collect();
             note(log, &format!("agent: counters {}", counted.join(" ")));
         }
+        // What is typed and seen in a shell belongs to whoever sits in front of it.
+        FromAgent::ShellOutput { .. } => {}
+        FromAgent::ShellEnded { id, exit, error } => {
+            let how = match (exit, error) {
+                (_, Some(error)) => error.clone(),
+                (Some(exit), None) => exit.to_string(),
+                (None, None) => "it was not started".to_owned(),
+            };
+            note(log, &format!("shell {id}: ended: {how}"));
+        }
         FromAgent::Pong { seq } => note(log, &format!("agent: answers ping {seq}")),
         FromAgent::Notice { text } => note(log, &format!("notice: {text}")),
     }

@@ -52,6 +52,7 @@ impl Module {
             .map(|name| ModuleFile {
                 path: format!("/lib/modules/{name}.ko"),
                 params: String::new(),
+                load: true,
             })
             .collect()
     }

@@ -130,11 +130,13 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
             serial: need.name.clone(),
             at: (need.fs != DiskFs::None)
                 .then(|| need.at.clone().unwrap_or(format!("/{}", need.name))),
+            mount: true,
             fs: "ext4".to_owned(),
             options: need.options.clone(),
         })
         .collect();
     Setup {
+        boot: 0,
         modules: planned.module.files(),
         disks,
         shares,

@@ -20,6 +20,7 @@ use vmtest_protocol::Step;
 use vmtest_protocol::message::BlockedTask;
 use vmtest_protocol::message::Exit;
 use vmtest_protocol::message::Measurement;
+use vmtest_protocol::message::ModuleFile;
 use vmtest_protocol::message::Outcome;
 use vmtest_protocol::template::Vars;
 
@@ -28,6 +29,7 @@ use crate::children::Children;
 use crate::counters::Counters;
 use crate::events::EventLogs;
 use crate::puppet::Puppets;
+use crate::shell::Shells;
 use crate::trace::Tracer;
 use crate::worker::Answer;
 use crate::worker::Pool;
@@ -46,7 +48,7 @@ pub use daemons::Daemons;
 /// Everything that steps share.
 pub struct Agent {
     /// To the runner.
-    pub sender: Sender,
+    pub sender: Arc<Sender>,
     /// Child processes.
     pub children: Arc<Children>,
     /// Worker processes.
@@ -63,10 +65,14 @@ pub struct Agent {
     pub snapshots: Mutex<BTreeMap<String, Counters>>,
     /// Branches started by `spawn`.
     pub branches: Branches,
+    /// Interactive programs.
+    pub shells: Arc<Shells>,
     /// Trace events.
     pub tracer: Mutex<Tracer>,
     /// Paths whose room is a counter: the mount points of the disks.
     pub room_paths: Mutex<Vec<String>>,
+    /// Modules that `load_module` finds by their names.
+    pub modules: Mutex<Vec<ModuleFile>>,
 }
 
 /// Locks; a panic elsewhere does not matter here, since panics end the agent.

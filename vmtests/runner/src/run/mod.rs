@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use vmtest_protocol::FromAgent;
 use vmtest_protocol::PROTOCOL_VERSION;
-use vmtest_protocol::Step;
 use vmtest_protocol::ToAgent;
 use vmtest_protocol::message;
 use vmtest_protocol::message::Collected;
@@ -22,17 +21,15 @@ use crate::prepare;
 use crate::prepare::Prepared;
 use crate::results::Outcome;
 use crate::results::RunResult;
-use crate::results::StepResult;
-use crate::splat::Splat;
 use crate::splat::Splats;
 use crate::vm::Trouble;
 use crate::vm::Vm;
 
+mod judge;
+mod steps;
+
 /// Longest wait for the guest's modules and mounts.
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
-/// A step's answer may come so much later than its own limit: the guest needs time to look at what
-/// hangs, and to say so.
-const STEP_GRACE: Duration = Duration::from_secs(10);
 /// Longest wait for the evidence of a run that passed.
 const COLLECT_LIMIT: Duration = Duration::from_secs(30);
 /// The same for one that did not: its guest may be beyond answering.
@@ -96,23 +93,7 @@ impl Verdict {
 pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
-    let mut result = RunResult {
-        scenario: planned.scenario.name.clone(),
-        kernel: common.index.kernel.clone(),
-        module: planned.module.word().to_owned(),
-        profile: common.index.profile.clone(),
-        outcome: Outcome::Error,
-        seconds: 0.0,
-        reason: String::new(),
-        artifacts: artifacts.clone(),
-        release: common.index.release.clone(),
-        seconds_to_first_step: None,
-        modules: Vec::new(),
-        requests: message::Requests::default(),
-        measurements: Vec::new(),
-        steps: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut result = begin(common, planned, artifacts.clone());
     let verdict = match &planned.skip {
         Some(why) => Verdict::new(Outcome::Skipped, why.clone()),
         None => {
@@ -133,6 +114,41 @@ pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunR
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
     result
+}
+
+/// What is known about a run before it has begun.
+fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResult {
+    let scenario = planned.scenario;
+    RunResult {
+        scenario: scenario.name.clone(),
+        name: scenario.name.clone(),
+        file: String::new(),
+        kernel: common.index.kernel.clone(),
+        module: planned.module.word().to_owned(),
+        profile: common.index.profile.clone(),
+        outcome: Outcome::Error,
+        seconds: 0.0,
+        reason: String::new(),
+        xfail: None,
+        artifacts,
+        files: Vec::new(),
+        timeline: None,
+        began: String::new(),
+        accel: common.accel.word().to_owned(),
+        started_from: String::new(),
+        boots: 0,
+        seed: 0,
+        params: scenario.params.clone(),
+        release: common.index.release.clone(),
+        seconds_to_first_step: None,
+        modules: Vec::new(),
+        requests: message::Requests::default(),
+        measurements: Vec::new(),
+        steps: Vec::new(),
+        steps_planned: scenario.steps.len() as u32,
+        blocked: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 struct Run<'a> {
@@ -244,126 +260,6 @@ impl Run<'_> {
             .map(|reason| Verdict::new(Outcome::Error, reason))
     }
 
-    /// Carries the steps out; a verdict when one does not pass.
-    fn steps(&mut self, vm: &mut Vm) -> Option<Verdict> {
-        let scenario = self.planned.scenario;
-        let limit = match scenario.limit.get() {
-            Ok(limit) => self.common.scaled(limit.0),
-            Err(error) => return Some(Verdict::new(Outcome::Error, error)),
-        };
-        let whole = Instant::now() + limit;
-        for (number, step) in scenario.steps.iter().enumerate() {
-            (self.stage)(&format!(
-                "{}/{} {}",
-                number + 1,
-                scenario.steps.len(),
-                step.title()
-            ));
-            let what = format!("step {} ({})", number + 1, step.title());
-            if let Some(verdict) = self.step(vm, number as u64 + 1, step, &what, whole) {
-                return Some(verdict);
-            }
-        }
-        None
-    }
-
-    fn step(
-        &mut self,
-        vm: &mut Vm,
-        id: u64,
-        step: &Step,
-        what: &str,
-        whole: Instant,
-    ) -> Option<Verdict> {
-        let vars = &self.planned.scenario.params;
-        let limit = step
-            .resolve(vars)
-            .map_err(|error| error.to_string())
-            .and_then(|step| step.limit());
-        let limit = match limit {
-            Ok(limit) => self.common.scaled(limit),
-            Err(error) => return Some(Verdict::new(Outcome::Error, format!("{what}: {error}"))),
-        };
-        let run = ToAgent::Run {
-            id,
-            step: Box::new(step.clone()),
-            vars: vars.clone(),
-            timeout_ms: limit.as_millis() as u64,
-        };
-        let began = Instant::now();
-        let deadline = (began + limit + self.common.scaled(STEP_GRACE)).min(whole);
-        let ended = vm.send(&run).and_then(|()| {
-            vm.wait_for(deadline, |message| match message {
-                FromAgent::StepEnded { id: ended, .. } if *ended == id => Some(message.clone()),
-                _ => None,
-            })
-        });
-        let (outcome, seconds) = match ended {
-            Ok(FromAgent::StepEnded {
-                outcome,
-                seconds,
-                measurements,
-                ..
-            }) => {
-                self.result.measurements.extend(measurements);
-                (outcome, seconds)
-            }
-            Ok(_) => return None,
-            Err(trouble) => {
-                self.record(step, "no answer", began.elapsed().as_secs_f64());
-                let what = match (&trouble, Instant::now() >= whole) {
-                    (Trouble::Deadline, true) => {
-                        format!("{what}: the scenario's whole time is up")
-                    }
-                    (Trouble::Deadline, false) => format!(
-                        "{what}: no answer within its {} s and {} s more: the guest is stuck",
-                        limit.as_secs(),
-                        self.common.scaled(STEP_GRACE).as_secs()
-                    ),
-                    _ => what.to_owned(),
-                };
-                return Some(self.judge(&what, &trouble, vm));
-            }
-        };
-        self.record(step, &crate::agentlog::words(&outcome), seconds);
-        let reason = outcome.reason()?;
-        // What the kernel has to say about it often comes a moment later.
-        if let Err(Trouble::Splat(splat)) = vm.listen(Duration::from_millis(100)) {
-            return Some(Verdict::new(
-                Outcome::Failed,
-                format!("{}\n{what}: {reason}", splat_text(&splat)),
-            ));
-        }
-        Some(match outcome {
-            message::Outcome::Passed => return None,
-            message::Outcome::Failed { .. } => {
-                Verdict::new(Outcome::Failed, format!("{what}: {reason}"))
-            }
-            message::Outcome::TimedOut { blocked, .. } => {
-                let console = vm.show_blocked();
-                Verdict::new(
-                    Outcome::Failed,
-                    format!(
-                        "{what}: {reason}{}\nconsole:\n{console}",
-                        evidence::blocked_text(&blocked),
-                    ),
-                )
-            }
-            message::Outcome::Cancelled | message::Outcome::Error { .. } => Verdict::new(
-                Outcome::Error,
-                format!("{what}: {reason}\nconsole:\n{}", vm.console_tail()),
-            ),
-        })
-    }
-
-    fn record(&mut self, step: &Step, outcome: &str, seconds: f64) {
-        self.result.steps.push(StepResult {
-            step: step.title().to_owned(),
-            outcome: outcome.to_owned(),
-            seconds,
-        });
-    }
-
     /// All steps passed: collect, power off, and see that both work.
     fn end_well(&mut self, vm: &mut Vm) -> Verdict {
         (self.stage)("collecting");
@@ -407,46 +303,6 @@ impl Run<'_> {
         collected
     }
 
-    /// Once the guest has begun to work on the subject, what stops it is the subject's doing.
-    fn judge(&self, what: &str, trouble: &Trouble, vm: &mut Vm) -> Verdict {
-        let outcome = match trouble {
-            Trouble::Splat(splat) if splat.is_end_of_init() => Outcome::Error,
-            Trouble::Splat(_) | Trouble::Deadline | Trouble::ConsoleFlood => Outcome::Failed,
-            Trouble::QemuDied(_) | Trouble::AgentGone(_) | Trouble::Interrupted => Outcome::Error,
-        };
-        Verdict::new(outcome, self.describe(what, trouble, vm))
-    }
-
-    fn describe(&self, what: &str, trouble: &Trouble, vm: &mut Vm) -> String {
-        let head = match trouble {
-            Trouble::Deadline if what == "boot" => format!(
-                "boot: the agent said nothing within {} s of QEMU's start; {}",
-                self.common.scaled(self.common.boot_limit).as_secs(),
-                vm.stderr_tail()
-            ),
-            Trouble::Deadline if what.contains(':') => what.to_owned(),
-            Trouble::Deadline => format!("{what}: no answer within its limit"),
-            Trouble::Splat(splat) => {
-                return match splat.is_end_of_init() {
-                    true => format!("{what}: the agent ended\n{}", splat_text(splat)),
-                    false => format!("{what}: {}", splat_text(splat)),
-                };
-            }
-            Trouble::QemuDied(how) => format!("{what}: {how}"),
-            Trouble::AgentGone(how) => format!("{what}: {how}"),
-            Trouble::ConsoleFlood => format!(
-                "{what}: the guest printed more than {} MiB on its console",
-                crate::console::MAX_CONSOLE >> 20
-            ),
-            Trouble::Interrupted => return format!("{what}: interrupted"),
-        };
-        let console = match trouble {
-            Trouble::Deadline => vm.show_blocked(),
-            _ => vm.console_tail(),
-        };
-        format!("{head}\nconsole:\n{console}")
-    }
-
     /// Leaves only what is worth keeping, with the names that are promised.
     fn tidy(&mut self) {
         if let Err(error) = evidence::arrange(&self.dir, self.common.keep_disks) {
@@ -461,13 +317,4 @@ fn collect(vm: &mut Vm, limit: Duration) -> Result<Collected, Trouble> {
         FromAgent::Collected(collected) => Some(collected.clone()),
         _ => None,
     })
-}
-
-fn splat_text(splat: &Splat) -> String {
-    let lines: Vec<String> = splat.lines.iter().map(|line| format!("  {line}")).collect();
-    format!(
-        "splat ({}) on the console:\n{}",
-        splat.pattern,
-        lines.join("\n")
-    )
 }
