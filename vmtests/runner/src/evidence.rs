@@ -11,6 +11,8 @@ use vmtest_protocol::message::Collected;
 use crate::matrix::Module;
 use crate::results::RunResult;
 use crate::scenario::RequiredRequests;
+use crate::timeline::events;
+use crate::timeline::events::Event;
 
 /// Folder of the daemon's blobs in a run's folder, while it runs.
 pub const BLOBS: &str = ".blobs";
@@ -80,10 +82,10 @@ pub fn blocked_text(blocked: &[BlockedTask]) -> String {
 }
 
 /// Brings a run's folder into its final form: what the guest wrote moves up, event logs are joined
-/// into `events.jsonl`, and what was only there for the guest goes.
-pub fn arrange(dir: &Path, keep_disks: bool) -> anyhow::Result<()> {
+/// into `events.jsonl`, and what was only there for the guest goes. Returns the events.
+pub fn arrange(dir: &Path, keep_disks: bool) -> anyhow::Result<Vec<Event>> {
     if !dir.is_dir() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     for name in [BLOBS, FIXTURES] {
         let folder = dir.join(name);
@@ -104,7 +106,8 @@ pub fn arrange(dir: &Path, keep_disks: bool) -> anyhow::Result<()> {
     }
     // Stays when something is left in it.
     let _ = fs::remove_dir(&guest);
-    join_events(dir)?;
+    let events = events::read(dir)?;
+    join_events(dir, &events)?;
     if !keep_disks {
         for file in files_in(dir) {
             if file.extension().is_some_and(|extension| extension == "img") {
@@ -113,7 +116,7 @@ pub fn arrange(dir: &Path, keep_disks: bool) -> anyhow::Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(events)
 }
 
 fn files_in(dir: &Path) -> Vec<std::path::PathBuf> {
@@ -129,26 +132,10 @@ fn files_in(dir: &Path) -> Vec<std::path::PathBuf> {
 }
 
 /// All lines of `*.events.jsonl`, in the order of their times.
-fn join_events(dir: &Path) -> anyhow::Result<()> {
-    let mut lines: Vec<(u64, String)> = Vec::new();
-    for file in files_in(dir) {
-        if !file.to_string_lossy().ends_with(".events.jsonl") {
-            continue;
-        }
-        let text =
-            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        for line in text.lines() {
-            // The last line of a daemon that was killed may be incomplete.
-            let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else {
-                continue;
-            };
-            lines.push((value["t_ns"].as_u64().unwrap_or(0), line.to_owned()));
-        }
-    }
-    lines.sort_by_key(|(time, _)| *time);
+fn join_events(dir: &Path, events: &[Event]) -> anyhow::Result<()> {
     let mut text = String::new();
-    for (_, line) in lines {
-        text.push_str(&line);
+    for event in events {
+        text.push_str(&event.line);
         text.push('\n');
     }
     let file = dir.join("events.jsonl");

@@ -32,4 +32,5 @@ pub mod schedule;
 pub mod share;
 pub mod splat;
 pub mod store;
+pub mod timeline;
 pub mod vm;

@@ -21,6 +21,7 @@ use crate::scenario;
 use crate::scenario::DiskFs;
 use crate::share::ShareSpec;
 use crate::store;
+use crate::timeline::Recorder;
 use crate::vm::Surroundings;
 use crate::vm::Traces;
 use crate::vm::Vm;
@@ -41,13 +42,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Makes folders and disks in `dir`, which is emptied first.
+    /// Makes folders and disks in `dir`, which the run has made.
     pub fn make(common: &Common, planned: &Planned<'_>, dir: &Path) -> anyhow::Result<Self> {
-        // What an earlier run left under the same name would be taken for this one's.
-        if dir.exists() {
-            fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
-        }
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         // QEMU and the helpers are told absolute names.
         let dir = dir
             .canonicalize()
@@ -81,7 +77,12 @@ impl Prepared {
     }
 
     /// Starts the machine. The calling thread must live until it is gone.
-    pub fn start(&self, common: &Common, planned: &Planned<'_>) -> anyhow::Result<Vm> {
+    pub fn start(
+        &self,
+        common: &Common,
+        planned: &Planned<'_>,
+        recorder: &Recorder,
+    ) -> anyhow::Result<Vm> {
         let needs = &planned.scenario.needs;
         let machine = Machine {
             program: &common.qemu,
@@ -103,6 +104,7 @@ impl Prepared {
                 splats: &common.splats,
                 traces: Traces {
                     dir: self.dir.clone(),
+                    recorder: recorder.clone(),
                 },
                 interrupt: common.interrupt.clone(),
             },

@@ -35,6 +35,7 @@ use crate::share::ShareSpec;
 use crate::splat::Scanner;
 use crate::splat::Splat;
 use crate::splat::Splats;
+use crate::timeline::Recorder;
 
 /// How often the processes are looked at while nothing happens.
 const TICK: Duration = Duration::from_millis(50);
@@ -81,6 +82,8 @@ pub enum Trouble {
 pub struct Traces {
     /// The run's folder.
     pub dir: PathBuf,
+    /// The run's timeline.
+    pub recorder: Recorder,
 }
 
 impl Traces {
@@ -147,7 +150,7 @@ impl Vm {
             agent: agent_end.into(),
             shares: sockets,
         };
-        let logs = Logs::create(&traces.dir)?;
+        let logs = Logs::create(&traces.dir, traces.recorder.clone())?;
         let qemu = machine.spawn(
             around.own,
             channels,
@@ -340,6 +343,7 @@ impl Vm {
                 self.agent_end = Some((Instant::now(), error.to_string()));
             }
             Happening::Console(Part::Line(line)) => {
+                self.logs.console(&line);
                 self.tail.push(&line);
                 if let Some(splat) = self.scanner.line(&line) {
                     return Err(Trouble::Splat(splat));
@@ -349,8 +353,8 @@ impl Vm {
             Happening::Console(Part::Flood) => return Err(Trouble::ConsoleFlood),
             Happening::Console(Part::End) => self.console_ended = true,
             Happening::Qmp(event) => {
-                let line = format!("qemu: event {} {}", event.name, event.data);
-                self.logs.note(&line);
+                self.logs
+                    .qemu(&format!("event {} {}", event.name, event.data));
             }
         }
         self.splat_in_time()

@@ -17,6 +17,7 @@ use crate::matrix::Planned;
 use crate::progress::Progress;
 use crate::qemu;
 use crate::results::RunResult;
+use crate::results::markers;
 use crate::run::Common;
 use crate::scenario;
 use crate::scenario::LoadError;
@@ -61,6 +62,9 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
     let progress = Progress::new(args.verbose);
     let choice = accel::choose(args.accel, &own, &qemu, &index.bzimage);
     progress.remark(&choice.line());
+    if let Some(killed) = markers::settle(&args.out).map_err(Refused::setup)? {
+        progress.remark(&killed);
+    }
     Ok(Ready {
         common: Common {
             own,

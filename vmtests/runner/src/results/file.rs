@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::Invocation;
 use super::Outcome;
 use super::RunResult;
 use super::junit;
@@ -26,6 +27,9 @@ pub const RESULTS: &str = "results.json";
 pub struct Results {
     /// Layout of this file; this is layout 1.
     schema: u32,
+    /// Who wrote it; several where the results of several were joined.
+    #[serde(default)]
+    pub invocations: Vec<Invocation>,
     /// In the order in which they ended.
     pub runs: Vec<RunResult>,
     #[serde(skip)]
@@ -38,6 +42,7 @@ impl Results {
     pub fn begin(out: &Path) -> anyhow::Result<Self> {
         let results = Results {
             schema: SCHEMA,
+            invocations: vec![Invocation::current().clone()],
             runs: Vec::new(),
             out: out.to_owned(),
         };

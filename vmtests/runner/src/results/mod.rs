@@ -9,11 +9,15 @@ use std::path::Path;
 use anyhow::Context;
 
 mod file;
+pub mod invocation;
 mod junit;
+pub mod markers;
 mod outcome;
 mod types;
 
+pub use file::RESULTS;
 pub use file::Results;
+pub use invocation::Invocation;
 pub use outcome::Outcome;
 pub use outcome::StepOutcome;
 pub use types::RunResult;

@@ -21,7 +21,12 @@ use crate::prepare;
 use crate::prepare::Prepared;
 use crate::results::Outcome;
 use crate::results::RunResult;
+use crate::results::invocation;
+use crate::results::markers;
 use crate::splat::Splats;
+use crate::timeline;
+use crate::timeline::Level;
+use crate::timeline::Recorder;
 use crate::vm::Trouble;
 use crate::vm::Vm;
 
@@ -94,25 +99,35 @@ pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunR
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
     let mut result = begin(common, planned, artifacts.clone());
-    let verdict = match &planned.skip {
-        Some(why) => Verdict::new(Outcome::Skipped, why.clone()),
-        None => {
-            let dir = common.out.join(&artifacts);
+    if let Some(why) = &planned.skip {
+        result.outcome = Outcome::Skipped;
+        result.reason = why.clone();
+        return result;
+    }
+    let dir = common.out.join(&artifacts);
+    let marked = markers::begin(&dir, &result).and_then(|()| Recorder::create(&dir, began));
+    let verdict = match marked {
+        Ok(recorder) => {
             let mut run = Run {
                 common,
                 planned,
-                dir,
+                dir: dir.clone(),
                 stage,
+                recorder,
                 result: &mut result,
             };
             let verdict = run.whole();
             run.tidy();
             verdict
         }
+        Err(error) => Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
     };
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
+    if let Err(error) = markers::end(&dir, &result) {
+        result.notes.push(format!("{error:#}"));
+    }
     result
 }
 
@@ -133,7 +148,7 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         artifacts,
         files: Vec::new(),
         timeline: None,
-        began: String::new(),
+        began: invocation::now(),
         accel: common.accel.word().to_owned(),
         started_from: String::new(),
         boots: 0,
@@ -156,19 +171,26 @@ struct Run<'a> {
     planned: &'a Planned<'a>,
     dir: PathBuf,
     stage: &'a dyn Fn(&str),
+    recorder: Recorder,
     result: &'a mut RunResult,
 }
 
 impl Run<'_> {
+    /// Says what is under way.
+    fn stage(&self, text: &str) {
+        self.recorder.host(Level::Info, text);
+        (self.stage)(text);
+    }
+
     fn whole(&mut self) -> Verdict {
-        (self.stage)("preparing");
+        self.stage("preparing");
         let prepared = match Prepared::make(self.common, self.planned, &self.dir) {
             Ok(prepared) => prepared,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
-        (self.stage)("booting");
+        self.stage("booting");
         let started = Instant::now();
-        let mut vm = match prepared.start(self.common, self.planned) {
+        let mut vm = match prepared.start(self.common, self.planned, &self.recorder) {
             Ok(vm) => vm,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
@@ -187,7 +209,7 @@ impl Run<'_> {
             let reason = self.describe("boot", &trouble, vm);
             return Verdict::new(Outcome::Error, reason);
         }
-        (self.stage)("setting up");
+        self.stage("setting up");
         if let Some(verdict) = self.set_up(vm) {
             self.end_badly(vm);
             return verdict;
@@ -262,7 +284,7 @@ impl Run<'_> {
 
     /// All steps passed: collect, power off, and see that both work.
     fn end_well(&mut self, vm: &mut Vm) -> Verdict {
-        (self.stage)("collecting");
+        self.stage("collecting");
         let collected = match collect(vm, self.common.scaled(COLLECT_LIMIT)) {
             Ok(collected) => collected,
             Err(trouble) => return self.judge("collecting evidence", &trouble, vm),
@@ -295,7 +317,7 @@ impl Run<'_> {
 
     /// Something went wrong and is known: take what evidence can still be had, within short limits.
     fn end_badly(&mut self, vm: &mut Vm) -> Option<Collected> {
-        (self.stage)("collecting");
+        self.stage("collecting");
         let collected = collect(vm, self.common.scaled(COLLECT_LIMIT_BAD)).ok();
         if collected.is_some() && vm.send(&ToAgent::PowerOff).is_ok() {
             let _ = vm.wait_for_end(self.common.scaled(POWER_OFF_LIMIT_BAD));
@@ -305,9 +327,13 @@ impl Run<'_> {
 
     /// Leaves only what is worth keeping, with the names that are promised.
     fn tidy(&mut self) {
-        if let Err(error) = evidence::arrange(&self.dir, self.common.keep_disks) {
+        let tidied = evidence::arrange(&self.dir, self.common.keep_disks)
+            .and_then(|events| self.recorder.finish(&self.dir, &events));
+        if let Err(error) = tidied {
             self.result.notes.push(format!("{error:#}"));
         }
+        self.result.files = markers::files(&self.dir);
+        self.result.timeline = Some(timeline::FILE.to_owned());
     }
 }
 

@@ -15,7 +15,6 @@ use super::judge::splat_text;
 use crate::evidence;
 use crate::results::Outcome;
 use crate::results::StepOutcome;
-use crate::results::StepResult;
 use crate::vm::Trouble;
 use crate::vm::Vm;
 
@@ -39,6 +38,8 @@ impl Run<'_> {
                 scenario.steps.len(),
                 step.title()
             ));
+            self.recorder
+                .step_begins(number as u64 + 1, scenario.steps.len(), step);
             let what = format!("step {} ({})", number + 1, step.title());
             if let Some(verdict) = self.step(vm, number as u64 + 1, step, &what, whole) {
                 return Some(verdict);
@@ -91,7 +92,7 @@ impl Run<'_> {
             Ok(_) => return None,
             Err(trouble) => {
                 let seconds = began.elapsed().as_secs_f64();
-                self.record(step, StepOutcome::NoAnswer, String::new(), seconds);
+                self.record(step, StepOutcome::NoAnswer, "no answer", seconds);
                 let what = match (&trouble, Instant::now() >= whole) {
                     (Trouble::Deadline, true) => {
                         format!("{what}: the scenario's whole time is up")
@@ -108,7 +109,7 @@ impl Run<'_> {
         };
         let reason = outcome.reason();
         let why = reason.clone().unwrap_or_default();
-        self.record(step, StepOutcome::from(&outcome), why, seconds);
+        self.record(step, StepOutcome::from(&outcome), &why, seconds);
         let reason = reason?;
         // What the kernel has to say about it often comes a moment later.
         if let Err(Trouble::Splat(splat)) = vm.listen(Duration::from_millis(100)) {
@@ -123,6 +124,7 @@ impl Run<'_> {
                 Verdict::new(Outcome::Failed, format!("{what}: {reason}"))
             }
             message::Outcome::TimedOut { blocked, .. } => {
+                self.result.blocked.clone_from(&blocked);
                 let console = vm.show_blocked();
                 Verdict::new(
                     Outcome::Failed,
@@ -139,12 +141,8 @@ impl Run<'_> {
         })
     }
 
-    fn record(&mut self, step: &Step, outcome: StepOutcome, reason: String, seconds: f64) {
-        self.result.steps.push(StepResult {
-            outcome,
-            reason,
-            seconds,
-            ..StepResult::of(step)
-        });
+    fn record(&mut self, step: &Step, outcome: StepOutcome, reason: &str, seconds: f64) {
+        let result = self.recorder.step_ended(step, outcome, reason, seconds);
+        self.result.steps.push(result);
     }
 }
