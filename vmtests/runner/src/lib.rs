@@ -30,6 +30,7 @@ pub mod run;
 pub mod scenario;
 pub mod schedule;
 pub mod share;
+pub mod shell;
 pub mod splat;
 pub mod store;
 pub mod timeline;

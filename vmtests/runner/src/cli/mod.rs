@@ -14,6 +14,7 @@ mod doctor;
 mod mutants;
 mod ready;
 mod run;
+mod shell;
 
 use args::RunArgs;
 
@@ -43,6 +44,8 @@ enum Verb {
     Run(RunArgs),
     /// Show that each scenario passes on the Rust module and fails with that scenario's seeded bug
     Mutants(RunArgs),
+    /// Open a shell in the guest of a scenario, at a step or where it fails
+    Shell(shell::ShellArgs),
     /// Say what this machine can do, and what to do about the rest
     Doctor(doctor::DoctorArgs),
     /// Starts a program that ends with this one (for vmtest's own use)
@@ -87,7 +90,8 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    let typed = |verb: &OsString| verb == "run" || verb == "mutants" || verb == "doctor";
+    const TYPED: [&str; 4] = ["run", "mutants", "shell", "doctor"];
+    let typed = |verb: &OsString| TYPED.iter().any(|known| verb == known);
     if arguments.get(1).is_some_and(typed) {
         arguments.retain(|argument| argument != "--");
     }
@@ -107,6 +111,7 @@ pub fn main() -> i32 {
             .map_err(Refused::setup),
         Verb::Run(args) => run::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
+        Verb::Shell(args) => shell::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match done {

@@ -30,8 +30,12 @@ use crate::timeline::Recorder;
 use crate::vm::Trouble;
 use crate::vm::Vm;
 
+mod guide;
 mod judge;
 mod steps;
+
+pub use guide::Guide;
+pub use guide::Unguided;
 
 /// Longest wait for the guest's modules and mounts.
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
@@ -96,6 +100,16 @@ impl Verdict {
 /// Carries a run out, whatever happens; `stage` is told what is under way. The calling thread must
 /// live until this returns.
 pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
+    run_with(common, planned, stage, &mut Unguided)
+}
+
+/// As [`run()`], with somebody who goes along.
+pub fn run_with(
+    common: &Common,
+    planned: &Planned<'_>,
+    stage: &dyn Fn(&str),
+    guide: &mut dyn Guide,
+) -> RunResult {
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
     let mut result = begin(common, planned, artifacts.clone());
@@ -114,6 +128,7 @@ pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunR
                 dir: dir.clone(),
                 stage,
                 recorder,
+                guide,
                 result: &mut result,
             };
             let verdict = run.whole();
@@ -172,6 +187,7 @@ struct Run<'a> {
     dir: PathBuf,
     stage: &'a dyn Fn(&str),
     recorder: Recorder,
+    guide: &'a mut dyn Guide,
     result: &'a mut RunResult,
 }
 
@@ -211,6 +227,7 @@ impl Run<'_> {
         }
         self.stage("setting up");
         if let Some(verdict) = self.set_up(vm) {
+            self.guide.stopped(vm, Some(&verdict));
             self.end_badly(vm);
             return verdict;
         }
@@ -219,7 +236,14 @@ impl Run<'_> {
             return verdict;
         }
         self.result.seconds_to_first_step = Some(started.elapsed().as_secs_f64());
-        if let Some(mut verdict) = self.steps(vm) {
+        if let Err(trouble) = self.guide.ready(vm) {
+            let verdict = self.judge("before the first step", &trouble, vm);
+            self.end_badly(vm);
+            return verdict;
+        }
+        let verdict = self.steps(vm);
+        self.guide.stopped(vm, verdict.as_ref());
+        if let Some(mut verdict) = verdict {
             if let Some(collected) = self.end_badly(vm) {
                 evidence::record(self.result, &collected);
             }
