@@ -25,6 +25,7 @@ pub mod prepare;
 pub mod progress;
 pub mod qemu;
 pub mod qmp;
+pub mod replay;
 pub mod results;
 pub mod run;
 pub mod scenario;

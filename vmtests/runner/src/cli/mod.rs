@@ -13,6 +13,7 @@ mod args;
 mod doctor;
 mod mutants;
 mod ready;
+mod replay;
 mod run;
 mod shell;
 
@@ -46,6 +47,8 @@ enum Verb {
     Mutants(RunArgs),
     /// Open a shell in the guest of a scenario, at a step or where it fails
     Shell(shell::ShellArgs),
+    /// Repeat a run exactly, and say whether it ended the same way
+    Replay(replay::ReplayArgs),
     /// Say what this machine can do, and what to do about the rest
     Doctor(doctor::DoctorArgs),
     /// Starts a program that ends with this one (for vmtest's own use)
@@ -90,7 +93,7 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    const TYPED: [&str; 4] = ["run", "mutants", "shell", "doctor"];
+    const TYPED: [&str; 5] = ["run", "mutants", "shell", "replay", "doctor"];
     let typed = |verb: &OsString| TYPED.iter().any(|known| verb == known);
     if arguments.get(1).is_some_and(typed) {
         arguments.retain(|argument| argument != "--");
@@ -112,6 +115,7 @@ pub fn main() -> i32 {
         Verb::Run(args) => run::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
         Verb::Shell(args) => shell::run(&args),
+        Verb::Replay(args) => replay::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match done {

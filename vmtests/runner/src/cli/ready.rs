@@ -85,7 +85,7 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
 }
 
 /// Makes the results' folder and locks it.
-fn lock_folder(out: &Path) -> anyhow::Result<File> {
+pub(super) fn lock_folder(out: &Path) -> anyhow::Result<File> {
     let runs = out.join("runs");
     std::fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
     let file = out.join(".lock");

@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::matrix::Planned;
 use crate::prepare;
 use crate::prepare::Prepared;
+use crate::replay;
 use crate::results::Outcome;
 use crate::results::RunResult;
 use crate::results::invocation;
@@ -119,7 +120,9 @@ pub fn run_with(
         return result;
     }
     let dir = common.out.join(&artifacts);
-    let marked = markers::begin(&dir, &result).and_then(|()| Recorder::create(&dir, began));
+    let marked = markers::begin(&dir, &result)
+        .and_then(|()| replay::record(&dir, common, planned, &result))
+        .and_then(|()| Recorder::create(&dir, began));
     let verdict = match marked {
         Ok(recorder) => {
             let mut run = Run {

@@ -131,6 +131,8 @@ fn converse(vm: &mut Vm, keyboard: &Receiver<Vec<u8>>, mut size: (u16, u16)) -> 
         }
         match vm.wait_for(Instant::now() + TURN, about_shell) {
             Ok(Heard::Output(data)) => print(&data),
+            // What `exit` hands on is the status of the last command: nobody's failure.
+            Ok(Heard::Ended(Some(Exit::Code(_)), None)) => return Ended::Well,
             Ok(Heard::Ended(exit, error)) => return how_ended(exit, error),
             Ok(Heard::Lost(_)) | Err(Trouble::Deadline) => {}
             Err(Trouble::Splat(splat)) => {

@@ -5,3 +5,4 @@ mod doctor;
 mod input;
 mod machine;
 mod place;
+mod replay;
