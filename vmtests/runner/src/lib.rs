@@ -26,6 +26,7 @@ pub mod progress;
 pub mod qemu;
 pub mod qmp;
 pub mod replay;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod scenario;

@@ -8,8 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use clap::ValueEnum;
 
-use super::EXIT_SETUP;
 use super::Refused;
+use super::exit;
 use crate::accel::Wanted;
 use crate::doctor;
 use crate::doctor::Patient;
@@ -67,6 +67,6 @@ pub(super) fn run(args: &DoctorArgs) -> Result<i32, Refused> {
     let _ = writeln!(std::io::stdout(), "{last}");
     Ok(match report.runs_possible {
         true => 0,
-        false => EXIT_SETUP,
+        false => exit::SETUP,
     })
 }

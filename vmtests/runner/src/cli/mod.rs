@@ -11,28 +11,22 @@ use crate::share;
 
 mod args;
 mod doctor;
+mod exit;
 mod mutants;
 mod ready;
 mod replay;
+mod report;
 mod run;
 mod shell;
 
 use args::RunArgs;
-
-/// A scenario failed.
-const EXIT_FAILED: i32 = 1;
-/// The command line or a scenario file is wrong.
-const EXIT_INPUT: i32 = 2;
-/// What a run needs is missing.
-const EXIT_SETUP: i32 = 3;
 
 #[derive(Debug, Parser)]
 #[command(
     name = "vmtest",
     version,
     about = "Boots kernels under QEMU and runs YAML scenarios in them",
-    after_help = "Exit codes: 0 all well; 1 a scenario failed; 2 the command line or a scenario \
-                  file is wrong; 3 the set-up failed; 130 interrupted."
+    after_help = exit::help()
 )]
 struct Cli {
     #[command(subcommand)]
@@ -51,6 +45,8 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Say what this machine can do, and what to do about the rest
     Doctor(doctor::DoctorArgs),
+    /// Make the reports anew from what a run left, also one that was killed
+    Report(report::ReportArgs),
     /// Starts a program that ends with this one (for vmtest's own use)
     #[command(name = exec::EXEC_COMMAND, hide = true)]
     Exec {
@@ -76,14 +72,14 @@ struct Refused {
 impl Refused {
     fn input(error: impl Into<anyhow::Error>) -> Self {
         Refused {
-            code: EXIT_INPUT,
+            code: exit::INPUT,
             error: error.into(),
         }
     }
 
     fn setup(error: impl Into<anyhow::Error>) -> Self {
         Refused {
-            code: EXIT_SETUP,
+            code: exit::SETUP,
             error: error.into(),
         }
     }
@@ -106,7 +102,7 @@ pub fn main() -> i32 {
     let done = match Cli::parse_from(arguments()).command {
         Verb::Exec { parent, program } => {
             eprintln!("vmtest: {}", exec::exec_as_child(parent, &program));
-            return EXIT_SETUP;
+            return exit::SETUP;
         }
         Verb::Share { parent, arguments } => share::parse_arguments(&arguments)
             .and_then(|(dir, read_only)| share::serve(parent, &dir, read_only))
@@ -117,6 +113,7 @@ pub fn main() -> i32 {
         Verb::Shell(args) => shell::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Report(args) => report::run(&args),
     };
     match done {
         Ok(code) => code,

@@ -9,9 +9,9 @@ use anyhow::Context;
 use anyhow::anyhow;
 use clap::Args;
 
-use super::EXIT_FAILED;
 use super::Refused;
 use super::args::DEFAULT_OUT;
+use super::exit;
 use super::ready;
 use crate::artifacts::Index;
 use crate::interrupt::EXIT_INTERRUPTED;
@@ -114,11 +114,15 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
     }
     let Some(before) = before else {
         println!("the run was killed: there is no end to compare with");
-        return Ok(if now.outcome.is_bad() { EXIT_FAILED } else { 0 });
+        return Ok(if now.outcome.is_bad() {
+            exit::FAILED
+        } else {
+            0
+        });
     };
     let comparison = replay::compare(&before, &now);
     println!("{}", comparison.text);
-    Ok(if comparison.same { 0 } else { EXIT_FAILED })
+    Ok(if comparison.same { 0 } else { exit::FAILED })
 }
 
 /// How the run ended; `None` when its runner was killed.

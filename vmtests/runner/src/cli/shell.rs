@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 
-use super::EXIT_FAILED;
-use super::EXIT_SETUP;
 use super::Refused;
 use super::args::DEFAULT_OUT;
 use super::args::RunArgs;
+use super::exit;
 use super::ready::make_ready;
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::matrix;
@@ -71,11 +70,11 @@ pub(super) fn run(args: &ShellArgs) -> Result<i32, Refused> {
         Ended::Well => 0,
         Ended::Badly(how) => {
             eprintln!("vmtest: {how}");
-            EXIT_FAILED
+            exit::FAILED
         }
         Ended::Never => {
             eprintln!("vmtest: no shell: {}", result.reason);
-            EXIT_SETUP
+            exit::SETUP
         }
     })
 }

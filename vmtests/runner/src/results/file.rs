@@ -30,6 +30,13 @@ pub struct Results {
     /// Who wrote it; several where the results of several were joined.
     #[serde(default)]
     pub invocations: Vec<Invocation>,
+    /// How long it took from the start to the end, once the end is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// What makes the results as a whole doubtful, such as a shard that is missing. All is not
+    /// well while there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// In the order in which they ended.
     pub runs: Vec<RunResult>,
     #[serde(skip)]
@@ -43,8 +50,8 @@ impl Results {
         let results = Results {
             schema: SCHEMA,
             invocations: vec![Invocation::current().clone()],
-            runs: Vec::new(),
             out: out.to_owned(),
+            ..Results::default()
         };
         results.write()?;
         Ok(results)
@@ -77,7 +84,8 @@ impl Results {
         self.write()
     }
 
-    fn write(&self) -> anyhow::Result<()> {
+    /// Writes both files.
+    pub fn write(&self) -> anyhow::Result<()> {
         let mut json = serde_json::to_string_pretty(self).context("results as JSON")?;
         json.push('\n');
         replace(&self.out.join(RESULTS), json.as_bytes())?;
@@ -94,7 +102,7 @@ impl Results {
 
     /// Whether all is well.
     pub fn good(&self) -> bool {
-        !self.runs.iter().any(|run| run.outcome.is_bad())
+        self.warnings.is_empty() && !self.runs.iter().any(|run| run.outcome.is_bad())
     }
 
     /// The last line: `N passed, N failed`, and what was skipped or failed as expected. Whatever is

@@ -103,6 +103,15 @@ pub struct RunResult {
     /// The scenario's file, as the runner was told to find it.
     #[serde(default)]
     pub file: String,
+    /// What the scenario shows, in its own words.
+    #[serde(default)]
+    pub about: String,
+    /// Rows of the failure catalogue that it covers.
+    #[serde(default)]
+    pub rows: Vec<u32>,
+    /// What it stands for: CVE numbers, or links.
+    #[serde(default)]
+    pub refs: Vec<String>,
     /// Name of the kernel's configuration.
     pub kernel: String,
     /// `rust` or `c`.
@@ -180,9 +189,14 @@ impl RunResult {
         (self.name(), &self.kernel, &self.module)
     }
 
-    /// The first line of the reason.
-    pub fn headline(&self) -> &str {
-        self.reason.lines().next().unwrap_or_default()
+    /// The reason in one line: its first one, and the next where the first only announces it.
+    pub fn headline(&self) -> String {
+        let mut lines = self.reason.lines();
+        let first = lines.next().unwrap_or_default();
+        match lines.next() {
+            Some(next) if first.ends_with(':') => format!("{first} {}", next.trim()),
+            _ => first.to_owned(),
+        }
     }
 
     /// The step that did not pass, innermost last.
@@ -242,6 +256,17 @@ mod tests {
             assert!(lines[0].contains(part), "{part}: {}", lines[0]);
         }
         assert_eq!(lines[1], "    one");
+    }
+
+    #[test]
+    fn a_headline_says_what_the_first_line_announces() {
+        let headline = |reason: &str| run("a", Outcome::Failed, reason).headline();
+        assert_eq!(
+            headline("splat (warn) on the console:\n  WARNING: x"),
+            "splat (warn) on the console: WARNING: x"
+        );
+        assert_eq!(headline("a is 1\nmore"), "a is 1");
+        assert_eq!(headline(""), "");
     }
 
     #[test]
