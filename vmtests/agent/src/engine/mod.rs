@@ -301,6 +301,19 @@ impl Context {
             Action::Spawn(spawn) => self.spawn(step, spawn),
             Action::Join(join) => self.join(join),
             Action::Run(run) => self.run(run),
+            Action::PowerCut(_)
+            | Action::Boot(_)
+            | Action::DiskErrors(_)
+            | Action::HealDisk(_)
+            | Action::ThrottleDisk(_)
+            | Action::GrowDisk(_)
+            | Action::PauseVm(_)
+            | Action::UnplugDisk(_)
+            | Action::PlugDisk(_)
+            | Action::MemoryPressure(_) => Err(wrong(format!(
+                "`{}` is a step of the host, which cannot stand here",
+                step.action.key()
+            ))),
             Action::Mount(_)
             | Action::Umount(_)
             | Action::Verify(_)

@@ -30,6 +30,7 @@ use crate::value::Span;
 mod daemon;
 mod files;
 mod flow;
+mod host;
 mod observe;
 mod puppet;
 mod system;
@@ -37,6 +38,7 @@ mod system;
 pub use daemon::*;
 pub use files::*;
 pub use flow::*;
+pub use host::*;
 pub use observe::*;
 pub use puppet::*;
 pub use system::*;
@@ -155,6 +157,45 @@ actions! {
     run: Run,
     /// Unloads a kernel module.
     unload_module: UnloadModule,
+    /// Cuts the power.
+    power_cut: PowerCut,
+    /// Switches the power on again.
+    boot: Boot,
+    /// Makes requests to a disk fail.
+    disk_errors: DiskErrors,
+    /// Ends the errors of a disk.
+    heal_disk: HealDisk,
+    /// Makes a disk slow, or fast again.
+    throttle_disk: ThrottleDisk,
+    /// Makes a disk larger.
+    grow_disk: GrowDisk,
+    /// Stops the whole machine for a while.
+    pause_vm: PauseVm,
+    /// Takes a disk out of the running machine.
+    unplug_disk: UnplugDisk,
+    /// Puts a disk in again.
+    plug_disk: PlugDisk,
+    /// Takes memory away from the guest, or gives it back.
+    memory_pressure: MemoryPressure,
+}
+
+impl Action {
+    /// Whether the host carries it out, and not the guest.
+    pub fn is_host(&self) -> bool {
+        matches!(
+            self,
+            Action::PowerCut(_)
+                | Action::Boot(_)
+                | Action::DiskErrors(_)
+                | Action::HealDisk(_)
+                | Action::ThrottleDisk(_)
+                | Action::GrowDisk(_)
+                | Action::PauseVm(_)
+                | Action::UnplugDisk(_)
+                | Action::PlugDisk(_)
+                | Action::MemoryPressure(_)
+        )
+    }
 }
 
 impl Step {
@@ -195,6 +236,11 @@ impl Step {
             Action::Spawn(spawn) => &spawn.steps,
             _ => &[],
         }
+    }
+
+    /// Whether the step, or one inside it, is the host's to carry out.
+    pub fn holds_host(&self) -> bool {
+        self.action.is_host() || self.inner().iter().any(Step::holds_host)
     }
 
     /// The step and every step inside it, outermost first.

@@ -47,6 +47,12 @@ pub(super) struct RunArgs {
     /// Multiplies every limit, for slow machines
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
     pub limits: f64,
+    /// Boot every machine, instead of restoring a memory snapshot of one that booted before
+    #[arg(long)]
+    pub cold: bool,
+    /// Makes all choices by chance again as the run did whose results name this seed
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
     /// Keep the guests' disks
     #[arg(long)]
     pub keep_disks: bool,

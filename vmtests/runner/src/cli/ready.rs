@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,6 +25,8 @@ use crate::scenario::LoadError;
 use crate::scenario::Overrides;
 use crate::scenario::Scenario;
 use crate::schedule;
+use crate::seed;
+use crate::snapshot::Store;
 use crate::splat::Splats;
 
 /// Everything that is needed before the first machine; none of it is slow.
@@ -65,6 +68,10 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
     if let Some(killed) = markers::settle(&args.out).map_err(Refused::setup)? {
         progress.remark(&killed);
     }
+    let snapshots = match args.cold {
+        true => None,
+        false => accel::cache_root().map(|root| root.join("snapshots")),
+    };
     Ok(Ready {
         common: Common {
             own,
@@ -75,6 +82,9 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
             splats,
             boot_limit: Duration::from_secs(args.boot_limit.into()),
             scale: args.limits,
+            snapshots: Arc::new(Store::new(snapshots, progress.clone())),
+            gdb: None,
+            seed: args.seed.unwrap_or_else(seed::fresh),
             keep_disks: args.keep_disks,
             interrupt,
         },

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,11 +14,13 @@ use super::Refused;
 use super::args::DEFAULT_OUT;
 use super::exit;
 use super::ready;
+use crate::accel;
 use crate::artifacts::Index;
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::interrupt::Interrupt;
 use crate::matrix::Module;
 use crate::matrix::Planned;
+use crate::progress::Progress;
 use crate::qemu;
 use crate::replay;
 use crate::replay::Record;
@@ -26,6 +29,8 @@ use crate::results::markers;
 use crate::results::markers::Found;
 use crate::run;
 use crate::run::Common;
+use crate::snapshot::Digests;
+use crate::snapshot::Store;
 use crate::splat::Splats;
 
 /// What `replay` takes.
@@ -48,6 +53,9 @@ pub(super) struct ReplayArgs {
     /// Repeat it although kernel, initramfs or images are not what they were
     #[arg(long)]
     anyway: bool,
+    /// Boot, and do not go on from a memory snapshot
+    #[arg(long)]
+    cold: bool,
     /// Keep the guests' disks
     #[arg(long)]
     keep_disks: bool,
@@ -61,10 +69,11 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
     let before = before(&dir)?;
     let file = args.artifacts.as_ref().unwrap_or(&record.artifacts.index);
     let mut index = Index::load(file).map_err(Refused::setup)?;
+    let digests = Digests::default();
     let initramfs = match args.anyway {
         true => index.initramfs.clone(),
         false => {
-            let (initramfs, others) = record.take_back(&mut index);
+            let (initramfs, others) = record.take_back(&mut index, &digests);
             if others {
                 eprintln!(
                     "vmtest: other things were built since; those of the run are still there and \
@@ -75,7 +84,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
         }
     };
     let changes = record
-        .changes(&index, &initramfs, &scenario)
+        .changes(&index, &initramfs, &scenario, &digests)
         .map_err(Refused::setup)?;
     unchanged(args, &record, &changes)?;
     let module = Module::ALL
@@ -83,6 +92,11 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
         .find(|module| module.word() == record.module)
         .ok_or_else(|| Refused::input(anyhow!("{}: no module `{}`", args.run, record.module)))?;
     let lock = ready::lock_folder(&args.to).map_err(Refused::setup)?;
+    let progress = Progress::new(true);
+    let snapshots = match args.cold || !record.snapshots {
+        true => None,
+        false => accel::cache_root().map(|root| root.join("snapshots")),
+    };
     let common = Common {
         own: std::env::current_exe()
             .context("cannot find this program's own file")
@@ -96,6 +110,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
         keep_disks: args.keep_disks,
         interrupt,
         index,
+        snapshots: Arc::new(Store::new(snapshots, progress.clone())),
+        gdb: None,
+        seed: record.seed,
     };
     let planned = Planned {
         scenario: &scenario,

@@ -58,7 +58,7 @@ pub(super) fn run(args: &ShellArgs) -> Result<i32, Refused> {
     };
     let mut session = Session::new(stop, steps.len(), None);
     let stage = |text: &str| eprintln!("vmtest: {text}");
-    let result = run::run_with(&ready.common, planned, &stage, &mut session);
+    let result = run::run_with(&ready.common, planned, &stage, Vec::new(), &mut session);
     eprintln!(
         "vmtest: what the run left is in {}",
         settings.out.join(&result.artifacts).display()

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What a run leaves so that it can be repeated.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use anyhow::Context;
 use anyhow::ensure;
@@ -24,6 +20,7 @@ use crate::results::RunResult;
 use crate::run::Common;
 use crate::scenario;
 use crate::scenario::Scenario;
+use crate::snapshot::Digests;
 
 /// Name of the record in a run's folder.
 pub(super) const RECORD: &str = "replay.json";
@@ -46,6 +43,8 @@ pub struct Record {
     pub seed: u64,
     /// How guest instructions were executed.
     pub accel: Accel,
+    /// Whether memory snapshots were used.
+    pub snapshots: bool,
     /// Every limit was multiplied by this.
     pub limits: f64,
     /// Seconds for the guest to boot.
@@ -73,14 +72,19 @@ pub struct Artifacts {
 
 impl Artifacts {
     /// What a run would use now.
-    fn of(index: &Index, initramfs: &Path, scenario: &Scenario) -> anyhow::Result<Self> {
+    fn of(
+        index: &Index,
+        initramfs: &Path,
+        scenario: &Scenario,
+        digests: &Digests,
+    ) -> anyhow::Result<Self> {
         let file = &index.file;
         Ok(Artifacts {
             index: std::path::absolute(file).unwrap_or_else(|_| file.clone()),
             kernel_file: index.bzimage.clone(),
-            kernel: digest_of(&index.bzimage)?,
+            kernel: digests.of(&index.bzimage)?,
             initramfs_file: initramfs.to_owned(),
-            initramfs: digest_of(initramfs)?,
+            initramfs: digests.of(initramfs)?,
             images: images_digest(index, scenario),
         })
     }
@@ -127,9 +131,15 @@ pub fn record(
         module: result.module.clone(),
         seed: result.seed,
         accel: common.accel,
+        snapshots: common.snapshots.is_on(),
         limits: common.scale,
         boot_limit: common.boot_limit.as_secs_f64(),
-        artifacts: Artifacts::of(&common.index, &planned.initramfs, planned.scenario)?,
+        artifacts: Artifacts::of(
+            &common.index,
+            &planned.initramfs,
+            planned.scenario,
+            &common.snapshots.digests,
+        )?,
     };
     write(&dir.join(SCENARIO), planned.scenario)?;
     write(&dir.join(RECORD), &record)
@@ -162,9 +172,9 @@ impl Record {
     /// Points the index to the kernel of then, and returns the initramfs of then, where their files
     /// are still what they were: the cache keeps what was built, also when newer things have been
     /// built since, and mutants. Says whether the index had others.
-    pub fn take_back(&self, index: &mut Index) -> (PathBuf, bool) {
+    pub fn take_back(&self, index: &mut Index, digests: &Digests) -> (PathBuf, bool) {
         let then = &self.artifacts;
-        let is = |file: &Path, digest: &str| digest_of(file).is_ok_and(|found| found == digest);
+        let is = |file: &Path, digest: &str| digests.of(file).is_ok_and(|found| found == digest);
         let mut others = false;
         if is(&then.kernel_file, &then.kernel) && !is(&index.bzimage, &then.kernel) {
             index.bzimage.clone_from(&then.kernel_file);
@@ -192,10 +202,11 @@ impl Record {
         index: &Index,
         initramfs: &Path,
         scenario: &Scenario,
+        digests: &Digests,
     ) -> anyhow::Result<Vec<String>> {
         Ok(self
             .artifacts
-            .changes(&Artifacts::of(index, initramfs, scenario)?))
+            .changes(&Artifacts::of(index, initramfs, scenario, digests)?))
     }
 }
 
@@ -208,28 +219,6 @@ fn read<T: serde::de::DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
     })?;
     serde_json::from_str(&text)
         .with_context(|| format!("{}: not what this vmtest writes", file.display()))
-}
-
-/// SHA-256 of a file, as digits. Many runs use the same few files: each is read once.
-fn digest_of(file: &Path) -> anyhow::Result<String> {
-    static KNOWN: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(digest) = known.get(file) {
-        return Ok(digest.clone());
-    }
-    let what = || format!("cannot read {}", file.display());
-    let mut reader = fs::File::open(file).with_context(what)?;
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0u8; 1 << 20];
-    loop {
-        match reader.read(&mut buffer).with_context(what)? {
-            0 => break,
-            got => digest.update(&buffer[..got]),
-        }
-    }
-    let digest = hex::encode(digest.finalize());
-    known.insert(file.to_owned(), digest.clone());
-    Ok(digest)
 }
 
 /// The cache's files are named by their content: their names stand for it.
@@ -274,11 +263,5 @@ mod tests {
         assert!(before.changes(&moved).is_empty());
         let changes = before.changes(&artifacts("bbbbbbbbbbbbbbbb"));
         assert_eq!(changes, ["the kernel: aaaaaaaaaaaa then, bbbbbbbbbbbb now"]);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
-        let error = digest_of(Path::new("/no/such/kernel")).unwrap_err();
-        assert!(format!("{error:#}").contains("/no/such/kernel"));
     }
 }

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use vmtest_protocol::FromAgent;
-use vmtest_protocol::PROTOCOL_VERSION;
 use vmtest_protocol::ToAgent;
 use vmtest_protocol::message;
 use vmtest_protocol::message::Collected;
@@ -24,22 +24,26 @@ use crate::results::Outcome;
 use crate::results::RunResult;
 use crate::results::invocation;
 use crate::results::markers;
+use crate::seed;
+use crate::seed::Chance;
+use crate::snapshot::Store;
 use crate::splat::Splats;
 use crate::timeline;
 use crate::timeline::Level;
 use crate::timeline::Recorder;
+use crate::vm::Observer;
 use crate::vm::Trouble;
 use crate::vm::Vm;
 
+mod boot;
 mod guide;
 mod judge;
 mod steps;
 
+use boot::Boot;
 pub use guide::Guide;
 pub use guide::Unguided;
 
-/// Longest wait for the guest's modules and mounts.
-const SETUP_LIMIT: Duration = Duration::from_secs(30);
 /// Longest wait for the evidence of a run that passed.
 const COLLECT_LIMIT: Duration = Duration::from_secs(30);
 /// The same for one that did not: its guest may be beyond answering.
@@ -68,6 +72,12 @@ pub struct Common {
     pub boot_limit: Duration,
     /// Every limit is multiplied by this: for slow machines.
     pub scale: f64,
+    /// Memory snapshots.
+    pub snapshots: Arc<Store>,
+    /// Whether QEMU listens for a debugger: on this port of 127.0.0.1, or on a free one for 0.
+    pub gdb: Option<u16>,
+    /// What all choices by chance of all runs come from.
+    pub seed: u64,
     /// Whether disks are kept when a run has ended.
     pub keep_disks: bool,
     /// Ctrl-C.
@@ -101,14 +111,16 @@ impl Verdict {
 /// Carries a run out, whatever happens; `stage` is told what is under way. The calling thread must
 /// live until this returns.
 pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
-    run_with(common, planned, stage, &mut Unguided)
+    run_with(common, planned, stage, Vec::new(), &mut Unguided)
 }
 
-/// As [`run()`], with somebody who goes along.
+/// As [`run()`]; everything that comes from its machines is shown to `observers`, as it comes, and
+/// somebody goes along.
 pub fn run_with(
     common: &Common,
     planned: &Planned<'_>,
     stage: &dyn Fn(&str),
+    observers: Vec<Observer>,
     guide: &mut dyn Guide,
 ) -> RunResult {
     let began = Instant::now();
@@ -132,6 +144,8 @@ pub fn run_with(
                 stage,
                 recorder,
                 guide,
+                observers,
+                chance: Chance::new(seed::of_run(common.seed, &planned.folder)),
                 result: &mut result,
             };
             let verdict = run.whole();
@@ -173,7 +187,7 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         accel: common.accel.word().to_owned(),
         started_from: String::new(),
         boots: 0,
-        seed: 0,
+        seed: common.seed,
         params: scenario.params.clone(),
         release: common.index.release.clone(),
         seconds_to_first_step: None,
@@ -194,6 +208,8 @@ struct Run<'a> {
     stage: &'a dyn Fn(&str),
     recorder: Recorder,
     guide: &'a mut dyn Guide,
+    observers: Vec<Observer>,
+    chance: Chance,
     result: &'a mut RunResult,
 }
 
@@ -210,33 +226,21 @@ impl Run<'_> {
             Ok(prepared) => prepared,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
-        self.stage("booting");
         let started = Instant::now();
-        let mut vm = match prepared.start(self.common, self.planned, &self.recorder) {
+        let boot = Boot {
+            number: 0,
+            setup: prepare::guest_setup(self.planned),
+        };
+        let mut vm = match self.bring_up(&prepared, &boot) {
             Ok(vm) => vm,
-            Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
+            Err(verdict) => return verdict,
         };
         let verdict = self.booted(&mut vm, started);
-        self.result.notes.extend(
-            vm.allowed_splats()
-                .iter()
-                .map(|reason| format!("allowed splat: {reason}")),
-        );
+        self.leave(&vm);
         verdict
     }
 
     fn booted(&mut self, vm: &mut Vm, started: Instant) -> Verdict {
-        if let Err(trouble) = self.reach_agent(vm, started) {
-            // Nothing of the subject has run yet.
-            let reason = self.describe("boot", &trouble, vm);
-            return Verdict::new(Outcome::Error, reason);
-        }
-        self.stage("setting up");
-        if let Some(verdict) = self.set_up(vm) {
-            self.guide.stopped(vm, Some(&verdict));
-            self.end_badly(vm);
-            return verdict;
-        }
         if let Some(verdict) = self.check_module(vm) {
             self.end_badly(vm);
             return verdict;
@@ -259,46 +263,15 @@ impl Run<'_> {
         self.end_well(vm)
     }
 
-    fn reach_agent(&mut self, vm: &mut Vm, started: Instant) -> Result<(), Trouble> {
-        let limit = self.common.scaled(self.common.boot_limit);
-        vm.connect_control(limit)?;
-        let deadline = started + limit;
-        let hello = vm.wait_for(deadline, |message| match message {
-            FromAgent::Hello(hello) => Some(hello.clone()),
-            _ => None,
-        })?;
-        if hello.protocol != PROTOCOL_VERSION {
-            return Err(Trouble::AgentGone(format!(
-                "the agent speaks protocol {}, this program {PROTOCOL_VERSION}: build the \
-                 initramfs again",
-                hello.protocol
-            )));
+    /// Takes from a machine what it has to say at its end.
+    fn leave(&mut self, vm: &Vm) {
+        for reason in vm.allowed_splats() {
+            self.result.notes.push(format!("allowed splat: {reason}"));
         }
-        self.result.release = hello.release;
-        Ok(())
     }
 
-    /// Loads modules and mounts; a verdict when that fails.
-    fn set_up(&mut self, vm: &mut Vm) -> Option<Verdict> {
-        let setup = prepare::guest_setup(self.planned);
-        let limit = Instant::now() + self.common.scaled(SETUP_LIMIT);
-        let done = vm.send(&ToAgent::Setup(setup)).and_then(|()| {
-            vm.wait_for(limit, |message| match message {
-                FromAgent::SetupDone { error } => Some(error.clone()),
-                _ => None,
-            })
-        });
-        match done {
-            Ok(None) => None,
-            Ok(Some(error)) => Some(Verdict::new(
-                Outcome::Error,
-                format!(
-                    "set-up in the guest: {error}\nconsole:\n{}",
-                    vm.console_tail()
-                ),
-            )),
-            Err(trouble) => Some(self.judge("set-up in the guest", &trouble, vm)),
-        }
+    fn observers(&self) -> Vec<Observer> {
+        self.observers.clone()
     }
 
     /// Which module is loaded is looked at before the steps: these may unload it.

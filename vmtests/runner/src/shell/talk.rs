@@ -172,6 +172,7 @@ pub(super) fn how_ended(exit: Option<Exit>, error: Option<String>) -> Ended {
 pub(super) fn no_guest(trouble: &Trouble) -> String {
     match trouble {
         Trouble::QemuDied(how) | Trouble::AgentGone(how) => format!("the guest is gone: {how}"),
+        Trouble::Host(what) => what.clone(),
         Trouble::Interrupted => "interrupted".to_owned(),
         Trouble::ConsoleFlood => "the guest does not stop printing on its console".to_owned(),
         Trouble::Deadline => format!("the guest did not answer within {} s", LIMIT.as_secs()),
