@@ -17,7 +17,9 @@ A configuration file says the same in YAML; the command line wins:
   log: {format: json, level: info, events: /run/cachefilesd/events.jsonl}
 
 When the cache is served, `cachefilesd: ready` is printed to standard output. SIGTERM and SIGINT
-end the daemon after it has finished what it took; a second one ends it at once.
+end the daemon after it has finished what it took; a second one ends it at once. SIGHUP reads the
+configuration file again: serve.fill and backend.directory.delay_ms change at once, a change of
+anything else is refused, with what needs a restart in the log.
 
 Exit codes:
   0  asked to end, all requests that were taken are answered

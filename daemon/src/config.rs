@@ -264,7 +264,11 @@ fn usage(message: impl Into<String>) -> Failure {
     Failure::Usage(message.into())
 }
 
-fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+/// The path from the root on.
+///
+/// # Errors
+/// [`Failure::Usage`] when it is empty or the working directory is gone.
+pub fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
     std::path::absolute(&path)
         .map_err(|error| usage(format!("the path {}: {error}", path.display())))
 }

@@ -99,6 +99,19 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<&'a str>,
     },
+    /// The configuration was read again, and holds from now on.
+    Reconfigured {
+        /// Bytes that are filled around a hole.
+        fill: u64,
+        /// How long every request to the backend takes at least.
+        delay_ms: u64,
+    },
+    /// The configuration was read again, and nothing was changed.
+    #[serde(rename = "reconfigure_failed")]
+    ReconfigureFailed {
+        /// Why.
+        reason: &'a str,
+    },
     /// The daemon ends.
     End {
         /// 0, or the exit code of a failure.

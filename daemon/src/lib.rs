@@ -3,6 +3,7 @@
 //!
 //! - [`cli`], [`config`]: what the operator asks for.
 //! - [`run`]: puts the parts together, from the limits of the process to its exit code.
+//! - [`reload`]: what SIGHUP may change while the cache is served.
 //! - [`device`]: `/dev/cachefiles` and the objects' descriptors, behind traits, so that everything
 //!   below is tested without a kernel.
 //! - [`backend`]: where the data comes from.
@@ -20,6 +21,7 @@ pub mod event_log;
 pub mod failure;
 pub mod log;
 pub mod range;
+pub mod reload;
 pub mod run;
 pub mod serve;
 pub mod stats;

@@ -11,11 +11,13 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::getrlimit;
 use rustix::process::setrlimit;
+use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 
 use crate::backend::directory::Directory;
 use crate::cli::Cli;
+use crate::config;
 use crate::config::DeviceSettings;
 use crate::config::File;
 use crate::config::Settings;
@@ -28,6 +30,8 @@ use crate::event_log::Event;
 use crate::event_log::EventLog;
 use crate::failure::Failure;
 use crate::log;
+use crate::reload::Reload;
+use crate::reload::Tuning;
 use crate::serve::Context;
 use crate::serve::Ended;
 use crate::serve::Objects;
@@ -53,12 +57,14 @@ enum News {
 ///
 /// # Errors
 /// Why it ended otherwise.
-pub fn main(cli: Cli) -> Result<(), Failure> {
+pub fn main(mut cli: Cli) -> Result<(), Failure> {
+    // It is read again on SIGHUP, and culling changes the working directory meanwhile.
+    cli.config = cli.config.map(config::absolute).transpose()?;
     let file = match &cli.config {
         Some(path) => File::read(path)?,
         None => File::default(),
     };
-    let settings = Settings::new(cli, file)?;
+    let settings = Settings::new(cli.clone(), file)?;
     log::start(settings.log_format, &settings.log_level)?;
     end_on_panic();
     let events = match &settings.event_log {
@@ -71,7 +77,7 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
         None => EventLog::none(),
     };
     let events = Arc::new(events);
-    let result = serve(&settings, &events);
+    let result = serve(cli, &settings, &events);
     let code = result.as_ref().err().map_or(0, Failure::exit_code);
     events.write(&Event::End { code });
     result
@@ -87,11 +93,12 @@ fn end_on_panic() {
     }));
 }
 
-fn serve(settings: &Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
+fn serve(cli: Cli, settings: &Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
     raise_descriptor_limit();
     // First what can be wrong without touching the device.
+    let tuning = Arc::new(Tuning::new(settings.fill, settings.delay));
     let backend =
-        Directory::open(&settings.blobs, settings.delay).map_err(|source| Failure::Blobs {
+        Directory::open(&settings.blobs, Arc::clone(&tuning)).map_err(|source| Failure::Blobs {
             path: settings.blobs.clone(),
             source,
         })?;
@@ -120,7 +127,7 @@ fn serve(settings: &Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
         events: Arc::clone(events),
         stats: Arc::clone(&stats),
         stop: Arc::clone(&stop),
-        fill: settings.fill,
+        tuning,
         objects: Objects::default(),
     });
     events.write(&Event::Ready {
@@ -146,7 +153,8 @@ fn serve(settings: &Settings, events: &Arc<EventLog>) -> Result<(), Failure> {
         .map_err(|error| Failure::system("cannot start a thread that serves", error))?;
     drop(ended);
 
-    let outcome = wait_for_the_end(&context, &news);
+    let reload = Reload::new(cli, settings.clone());
+    let outcome = wait_for_the_end(&context, &news, reload);
     stop.request();
     drain(&workers, &news)?;
     workers.join();
@@ -204,16 +212,18 @@ fn forward(ends: mpsc::Receiver<Ended>, sender: mpsc::Sender<News>) -> Result<()
         .map_err(|error| Failure::system("cannot start a thread", error))
 }
 
-/// Sends signals on as news; the second one ends the process at once.
+/// Sends signals on as news; the second one that asks for the end ends the process at once.
 fn watch_signals(sender: mpsc::Sender<News>) -> Result<(), Failure> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Failure::system("cannot watch for signals", error))?;
     let body = move || {
-        for (index, signal) in signals.forever().enumerate() {
-            if index > 0 {
+        let mut ending = false;
+        for signal in signals.forever() {
+            if ending && signal != SIGHUP {
                 tracing::error!(signal, "asked to end twice: requests are left unanswered");
                 std::process::exit(1);
             }
+            ending |= signal != SIGHUP;
             if sender.send(News::Signal(signal)).is_err() {
                 return;
             }
@@ -226,9 +236,14 @@ fn watch_signals(sender: mpsc::Sender<News>) -> Result<(), Failure> {
         .map_err(|error| Failure::system("cannot start a thread", error))
 }
 
-fn wait_for_the_end(context: &Context, news: &mpsc::Receiver<News>) -> Result<(), Failure> {
+fn wait_for_the_end(
+    context: &Context,
+    news: &mpsc::Receiver<News>,
+    mut reload: Reload,
+) -> Result<(), Failure> {
     loop {
         match news.recv_timeout(HEARTBEAT) {
+            Ok(News::Signal(SIGHUP)) => read_again(context, &mut reload),
             Ok(News::Signal(signal)) => {
                 tracing::info!(signal, "asked to end");
                 return Ok(());
@@ -245,6 +260,32 @@ fn wait_for_the_end(context: &Context, news: &mpsc::Receiver<News>) -> Result<()
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 return Err(Failure::Stuck("every thread has ended".to_owned()));
             }
+        }
+    }
+}
+
+/// Reads the configuration again. A mistake in it is told and does not end the service.
+fn read_again(context: &Context, reload: &mut Reload) {
+    let tuning = &context.tuning;
+    match reload.again(tuning) {
+        Ok(()) => {
+            let delay_ms = tuning.delay().as_millis() as u64;
+            tracing::info!(
+                fill = tuning.fill(),
+                delay_ms,
+                "the configuration was read again"
+            );
+            context.events.write(&Event::Reconfigured {
+                fill: tuning.fill(),
+                delay_ms,
+            });
+        }
+        Err(failure) => {
+            let reason = failure.to_string();
+            tracing::error!("the configuration stays as it was: {reason}");
+            context
+                .events
+                .write(&Event::ReconfigureFailed { reason: &reason });
         }
     }
 }

@@ -192,3 +192,44 @@ fn a_device_that_promises_and_gives_nothing_costs_little() {
     assert_eq!(wait(&mut child).code(), Some(0));
     assert!(ticks < 30, "{ticks} ticks of CPU in 1.5 s");
 }
+
+#[test]
+fn a_hangup_reads_the_configuration_again_and_takes_all_of_it_or_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("events");
+    let config = folder.path().join("config.yaml");
+    std::fs::write(&config, "serve: {fill: 65536}\n").unwrap();
+    let more = [
+        "--event-log",
+        log.to_str().unwrap(),
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let (mut child, _output) = serve_null(folder.path(), &more);
+    let hangup = |text: &str, expected: &str| {
+        std::fs::write(&config, text).unwrap();
+        rustix::process::kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let events = std::fs::read_to_string(&log).unwrap();
+            if events.lines().last().unwrap().contains(expected) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{expected}: {events}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    hangup(
+        "serve: {fill: 8192}\nbackend: {directory: {delay_ms: 3}}\n",
+        r#""ev":"reconfigured","fill":8192,"delay_ms":3"#,
+    );
+    hangup("serve: {fill: 4096, threads: 9}\n", "serve.threads");
+    hangup("serve: {fil: 4096}\n", rx);
+    // Neither refused file left a trace.
+    hangup(
+        "serve: {fill: 8192}\n",
+        r#""ev":"reconfigured","fill":8192,"delay_ms":0"#,
+    );
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(wait(&mut child).code(), Some(0));
+}

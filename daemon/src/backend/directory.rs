@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -16,23 +16,25 @@ use rustix::io::Errno;
 
 use super::Backend;
 use super::Blob;
+use crate::reload::Tuning;
 
 /// A folder of blobs. It is opened once: moving it does not move the service.
 #[derive(Debug)]
 pub struct Directory {
     folder: OwnedFd,
-    delay: Duration,
+    tuning: Arc<Tuning>,
 }
 
 impl Directory {
-    /// Opens the folder. Every request to it then takes at least `delay`, as to a place far away.
+    /// Opens the folder. Every request to it then takes at least as long as `tuning` says at that
+    /// time, as to a place far away.
     ///
     /// # Errors
     /// When it is no folder, or cannot be read.
-    pub fn open(path: &Path, delay: Duration) -> io::Result<Directory> {
+    pub fn open(path: &Path, tuning: Arc<Tuning>) -> io::Result<Directory> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Directory { folder, delay })
+        Ok(Directory { folder, tuning })
     }
 }
 
@@ -51,7 +53,7 @@ fn file_name(key: &[u8]) -> io::Result<&OsStr> {
 
 impl Backend for Directory {
     fn open(&self, key: &[u8]) -> io::Result<Box<dyn Blob>> {
-        std::thread::sleep(self.delay);
+        std::thread::sleep(self.tuning.delay());
         // NONBLOCK: the name may be a pipe's, and nobody at its other end.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let name = file_name(key)?;
@@ -66,7 +68,7 @@ impl Backend for Directory {
         Ok(Box::new(FileBlob {
             file,
             size: metadata.len(),
-            delay: self.delay,
+            tuning: Arc::clone(&self.tuning),
         }))
     }
 }
@@ -75,7 +77,7 @@ impl Backend for Directory {
 struct FileBlob {
     file: File,
     size: u64,
-    delay: Duration,
+    tuning: Arc<Tuning>,
 }
 
 impl Blob for FileBlob {
@@ -84,14 +86,20 @@ impl Blob for FileBlob {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::thread::sleep(self.delay);
+        std::thread::sleep(self.tuning.delay());
         self.file.read_at(buffer, offset)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn quick() -> Arc<Tuning> {
+        Arc::new(Tuning::new(4096, Duration::ZERO))
+    }
 
     fn errno(result: io::Result<Box<dyn Blob>>) -> Option<i32> {
         result.err().and_then(|error| error.raw_os_error())
@@ -105,7 +113,7 @@ mod tests {
         std::fs::write(folder.path().join("secret"), "x").unwrap();
         std::fs::write(inside.join("image"), "hello").unwrap();
         std::fs::create_dir(inside.join("folder")).unwrap();
-        let backend = Directory::open(&inside, Duration::ZERO).unwrap();
+        let backend = Directory::open(&inside, quick()).unwrap();
 
         let blob = backend.open(b"image\0").unwrap();
         let mut buffer = [0; 16];
@@ -142,7 +150,7 @@ mod tests {
             0,
         )
         .unwrap();
-        let backend = Directory::open(folder.path(), Duration::ZERO).unwrap();
+        let backend = Directory::open(folder.path(), quick()).unwrap();
         assert_eq!(
             errno(backend.open(b"pipe")),
             Some(Errno::INVAL.raw_os_error())

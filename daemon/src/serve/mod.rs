@@ -34,6 +34,7 @@ use crate::device::Device;
 use crate::device::Interest;
 use crate::device::Wake;
 use crate::event_log::EventLog;
+use crate::reload::Tuning;
 use crate::stats::Stats;
 use crate::stop::Stop;
 use buffer::AlignedBuffer;
@@ -58,8 +59,8 @@ pub struct Context {
     pub stats: Arc<Stats>,
     /// Whether to end.
     pub stop: Arc<Stop>,
-    /// Bytes to fill around a hole: a power of two, at least a page.
-    pub fill: u64,
+    /// What may change while requests are answered.
+    pub tuning: Arc<Tuning>,
     /// What is open.
     pub objects: Objects,
 }
@@ -68,7 +69,7 @@ impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("stats", &self.stats)
-            .field("fill", &self.fill)
+            .field("tuning", &self.tuning)
             .finish_non_exhaustive()
     }
 }

@@ -135,7 +135,7 @@ fn read(context: &Arc<Context>, request: &wire::Read, buffer: &mut AlignedBuffer
     while let Some(ask) = asks.pop_front() {
         // When space is short the kernel wants less, not more.
         let short = context.device.wants_culling().unwrap_or(false);
-        let fill = if short { PAGE } else { context.fill };
+        let fill = if short { PAGE } else { context.tuning.fill() };
         match object.plan(ask, fill) {
             Plan::Parked => context.stats.reads_joined.increment(),
             Plan::Present(ask) => ask.ticket.complete(Ok(())),

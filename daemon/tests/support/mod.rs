@@ -31,6 +31,7 @@ use cachefilesd::device::Interest;
 use cachefilesd::device::ObjectFile;
 use cachefilesd::device::Wake;
 use cachefilesd::event_log::EventLog;
+use cachefilesd::reload::Tuning;
 use cachefilesd::serve::Context;
 use cachefilesd::serve::Ended;
 use cachefilesd::serve::Objects;
@@ -508,7 +509,7 @@ impl Server {
             events: Arc::new(EventLog::none()),
             stats: Arc::new(Stats::default()),
             stop: Arc::new(Stop::new().unwrap()),
-            fill: 1 << 20,
+            tuning: Arc::new(Tuning::new(1 << 20, Duration::ZERO)),
             objects: Objects::default(),
         });
         let (sender, ends) = mpsc::channel();

@@ -56,6 +56,9 @@ pub struct Event {
     /// Which thread, by whatever name or number the daemon has for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<serde_json::Value>,
+    /// Why something failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What the lines of one log add up to.
@@ -71,6 +74,8 @@ pub struct Tally {
     pub lines: BTreeMap<String, u64>,
     /// Lines that are no events.
     pub garbled: u64,
+    /// The last reason that a line gave for a failure.
+    pub reason: Option<String>,
 }
 
 impl Tally {
@@ -86,6 +91,9 @@ impl Tally {
             ("reply", _) => self.replied += 1,
             ("ready", _) => self.ready = true,
             _ => {}
+        }
+        if event.reason.is_some() {
+            self.reason = event.reason;
         }
         *self.lines.entry(event.ev).or_default() += 1;
     }
@@ -171,6 +179,12 @@ impl EventLogs {
             .find(|log| log.path == path)
             .map(|log| log.tally.clone())
             .unwrap_or_default()
+    }
+
+    /// The last reason for a failure in one log.
+    pub fn last_reason(&self, path: &Path) -> String {
+        let reason = self.tally(path).reason;
+        reason.unwrap_or_else(|| "its event log does not say why".to_owned())
     }
 
     /// The tallies of all logs as one, with the outstanding requests of living writers only.

@@ -32,6 +32,8 @@ use crate::engine::Context;
 use crate::engine::Done;
 use crate::engine::Stop;
 use crate::engine::lock;
+use crate::logs::Logs;
+use crate::logs::follow_kernel;
 use crate::setup;
 use crate::shell;
 
@@ -71,6 +73,16 @@ fn run() -> Result<()> {
         .name("reaper".to_owned())
         .spawn(move || reaper.reap())
         .context("cannot start the reaper")?;
+    let logs = Arc::new(Logs::default());
+    let kernel = Arc::clone(&logs);
+    std::thread::Builder::new()
+        .name("kmsg".to_owned())
+        .spawn(move || {
+            if let Err(error) = follow_kernel(&kernel) {
+                console(&format!("cannot follow the kernel's log: {error}"));
+            }
+        })
+        .context("cannot start the thread that follows the kernel's log")?;
     let (sender, mut receiver) = channel::open()?;
     let agent = Arc::new(Agent {
         sender: Arc::new(sender),
@@ -80,7 +92,11 @@ fn run() -> Result<()> {
         daemons: Default::default(),
         puppets: Default::default(),
         held: Default::default(),
+        programs: Default::default(),
+        logs: Arc::clone(&logs),
         snapshots: Default::default(),
+        measured: Default::default(),
+        actors: Default::default(),
         branches: Default::default(),
         shells: Default::default(),
         tracer: Default::default(),
@@ -218,6 +234,7 @@ fn begin(agent: &Arc<Agent>, running: &Running, id: u64, step: Step, vars: Vars,
             agent: Arc::clone(agent),
             id,
             path: String::new(),
+            branch: None,
             vars,
             deadline: start + limit,
             cancel: Arc::clone(&cancel),
@@ -257,6 +274,7 @@ fn collect(agent: &Arc<Agent>) -> Collected {
         agent: Arc::clone(agent),
         id: 0,
         path: String::new(),
+        branch: None,
         vars: Vars::new(),
         deadline: Instant::now() + Duration::from_secs(5),
         cancel: Arc::new(Cancel::default()),
@@ -268,12 +286,14 @@ fn collect(agent: &Arc<Agent>) -> Collected {
         .into_iter()
         .map(|(name, pid)| format!("daemon {name} (pid {pid})"))
         .collect();
+    let programs = agent.programs.list();
     leftovers.extend(
-        lock(&agent.puppets)
-            .names()
+        programs
             .iter()
-            .map(|n| format!("puppet {n}")),
+            .map(|(n, pid)| format!("program {n} (pid {pid})")),
     );
+    let puppets = lock(&agent.puppets).names();
+    leftovers.extend(puppets.iter().map(|n| format!("puppet {n}")));
     leftovers.extend(agent.branches.names().iter().map(|n| format!("branch {n}")));
     Collected {
         modules: setup::loaded_modules(),

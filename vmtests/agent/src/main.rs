@@ -16,6 +16,7 @@ mod engine;
 mod events;
 mod fairness;
 mod init;
+mod logs;
 mod puppet;
 mod setup;
 mod shell;

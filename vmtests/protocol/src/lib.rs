@@ -7,10 +7,13 @@
 //!   here, so this module is the reference of the step language.
 //! - [`value`], [`template`]: the scalars of that language (counts, sizes, spans of time, error
 //!   names) and the `${...}` expressions that may stand in their place.
+//! - The feature `schema` gives every type of the language its JSON Schema.
 #![forbid(unsafe_code)]
 
 pub mod frame;
 pub mod message;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod step;
 pub mod template;
 pub mod value;

@@ -95,7 +95,7 @@ pub fn fill_value(value: &mut Value, vars: &Vars, not_below: &[&str]) -> Result<
 }
 
 /// Checks that every `${...}` below `value` parses and names a variable in `known`; the variable
-/// of a `repeat` counts as known below it.
+/// of a `repeat` and those of a `group` count as known in the steps below.
 pub fn check_value(value: &Value, known: &BTreeSet<String>) -> Result<(), TemplateError> {
     match value {
         Value::String(text) => {
@@ -104,19 +104,18 @@ pub fn check_value(value: &Value, known: &BTreeSet<String>) -> Result<(), Templa
             fill(text, &vars).map(|_| ())
         }
         Value::Array(items) => items.iter().try_for_each(|item| check_value(item, known)),
-        Value::Object(fields) => match fields.get("var") {
-            Some(Value::String(name)) if fields.contains_key("steps") => {
-                let mut inner = known.clone();
+        Value::Object(fields) => {
+            let mut inner = known.clone();
+            if let Some(Value::String(name)) = fields.get("var") {
                 inner.insert(name.clone());
-                for (key, item) in fields {
-                    check_value(item, if key == "steps" { &inner } else { known })?;
-                }
-                Ok(())
             }
-            _ => fields
-                .values()
-                .try_for_each(|item| check_value(item, known)),
-        },
+            if let Some(Value::Object(vars)) = fields.get("vars") {
+                inner.extend(vars.keys().cloned());
+            }
+            fields.iter().try_for_each(|(key, item)| {
+                check_value(item, if key == "steps" { &inner } else { known })
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -122,7 +122,7 @@ fn resolving_fills_in_a_step_but_not_the_steps_inside() {
     let Action::Repeat(repeat) = &outer.action else {
         panic!("{outer:?}");
     };
-    assert_eq!(repeat.to.get().unwrap(), 7);
+    assert_eq!(repeat.to.as_ref().unwrap().get().unwrap(), 7);
     let inner = repeat.steps[0].resolve(&vars(&[("i", 3)])).unwrap();
     assert!(matches!(&inner.action, Action::Umount(umount) if umount.at == "/m/3"));
 }

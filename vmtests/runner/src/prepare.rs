@@ -21,10 +21,8 @@ use crate::qemu::devices;
 use crate::qemu::devices::Equipment;
 use crate::run::Common;
 use crate::scenario;
-use crate::scenario::DiskFs;
 use crate::share::ShareSpec;
 use crate::store;
-use crate::timeline::Recorder;
 use crate::vm::Observer;
 use crate::vm::Surroundings;
 use crate::vm::Traces;
@@ -145,7 +143,6 @@ impl Prepared {
         common: &Common,
         planned: &Planned<'_>,
         way: Way,
-        recorder: &Recorder,
         observers: Vec<Observer>,
     ) -> anyhow::Result<Vm> {
         Vm::start(
@@ -156,7 +153,6 @@ impl Prepared {
                 splats: &common.splats,
                 traces: Traces {
                     dir: self.dir.clone(),
-                    recorder: recorder.clone(),
                 },
                 observers,
                 interrupt: common.interrupt.clone(),
@@ -192,16 +188,15 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
         .iter()
         .map(|need| message::Disk {
             serial: need.name.clone(),
-            at: (need.fs != DiskFs::None)
-                .then(|| need.at.clone().unwrap_or(format!("/{}", need.name))),
-            mount: true,
-            fs: "ext4".to_owned(),
+            at: need.mounted_at(),
+            mount: need.mount,
+            fs: need.fs.word().to_owned(),
             options: need.options.clone(),
         })
         .collect();
     Setup {
         boot: 0,
-        modules: planned.module.files(),
+        modules: planned.module.files(&needs.module),
         disks,
         shares,
     }

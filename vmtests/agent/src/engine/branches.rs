@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use vmtest_protocol::Step;
 use vmtest_protocol::step::Join;
+use vmtest_protocol::step::Parallel;
 use vmtest_protocol::step::Spawn;
 
 use super::Cancel;
@@ -18,6 +19,7 @@ use super::Context;
 use super::Done;
 use super::Stop;
 use super::lock;
+use super::merge;
 use super::wrong;
 
 /// Branches that nobody has joined yet, by name.
@@ -46,6 +48,55 @@ impl Branches {
 }
 
 impl Context {
+    /// All branches at once. The first that fails ends the others, and is the failure.
+    pub(super) fn parallel(&self, parallel: &Parallel) -> Result<Done, Stop> {
+        let cancel = Cancel::below(&self.cancel);
+        let total = Mutex::new((Done::default(), None::<Stop>));
+        std::thread::scope(|scope| {
+            for (index, branch) in parallel.branches.iter().enumerate() {
+                let name = match &branch.name {
+                    Some(name) => name.clone(),
+                    None => (index + 1).to_string(),
+                };
+                let mut inner = self.clone();
+                inner.cancel = Arc::clone(&cancel);
+                inner.path = self.inside(&name);
+                inner.branch = Some(name.clone());
+                self.agent.actors.begin(&name);
+                let (total, cancel) = (&total, &cancel);
+                let body = move || {
+                    let mut done = Done::default();
+                    let result = inner.sequence(&branch.steps, &mut done);
+                    inner.agent.actors.end(&name);
+                    let mut total = lock(total);
+                    merge(&mut total.0.measurements, done.measurements);
+                    if let Err(stop) = result {
+                        // What it cancels is not the cause.
+                        total
+                            .1
+                            .get_or_insert(stop.inside(&format!("branch `{name}`")));
+                        cancel.set();
+                    }
+                };
+                let started = std::thread::Builder::new()
+                    .name(format!("branch-{index}"))
+                    .spawn_scoped(scope, body);
+                if let Err(error) = started {
+                    let why = wrong(format!("cannot start a branch: {error}"));
+                    lock(total).1.get_or_insert(why);
+                    cancel.set();
+                }
+            }
+        });
+        let (done, stopped) = total
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match stopped {
+            Some(stop) => Err(stop),
+            None => Ok(done),
+        }
+    }
+
     pub(super) fn spawn(&self, step: &Step, spawn: &Spawn) -> Result<Done, Stop> {
         let limit = step.limit().map_err(wrong)?;
         let mut running = lock(&self.agent.branches.running);
@@ -59,10 +110,9 @@ impl Context {
         // A branch outlives this step: its limit counts from now, and only its own cancel ends it.
         inner.deadline = Instant::now() + limit;
         inner.cancel = Arc::new(Cancel::default());
-        inner.path = match self.path.as_str() {
-            "" => spawn.name.clone(),
-            path => format!("{path} / {}", spawn.name),
-        };
+        inner.path = self.inside(&spawn.name);
+        inner.branch = Some(spawn.name.clone());
+        self.agent.actors.begin(&spawn.name);
         let cancel = Arc::clone(&inner.cancel);
         let (sender, end) = mpsc::channel();
         let steps = spawn.steps.clone();
@@ -71,6 +121,9 @@ impl Context {
             .spawn(move || {
                 let mut done = Done::default();
                 let result = inner.sequence(&steps, &mut done).map(|()| done);
+                if let Some(branch) = &inner.branch {
+                    inner.agent.actors.end(branch);
+                }
                 // Nobody may be left to hear it.
                 let _ = sender.send(result);
             })

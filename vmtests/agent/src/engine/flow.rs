@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use vmtest_protocol::message::Measurement;
+use vmtest_protocol::step::Group;
 use vmtest_protocol::step::Measure;
 use vmtest_protocol::step::Repeat;
 use vmtest_protocol::template::Var;
@@ -20,10 +21,29 @@ use super::merge;
 use super::wrong;
 
 impl Context {
+    /// The steps, with variables of their own. A variable's text may be made of those outside.
+    pub(super) fn group(&self, group: &Group) -> Result<Done, Stop> {
+        let mut inner = self.clone();
+        inner.vars.extend(group.vars.clone());
+        let mut done = Done::default();
+        inner.sequence(&group.steps, &mut done)?;
+        Ok(done)
+    }
+
     /// All rounds, several at once if wanted. The first failure ends the others.
     pub(super) fn repeat(&self, repeat: &Repeat) -> Result<Done, Stop> {
         let from = repeat.from.get().map_err(wrong)?;
-        let to = repeat.to.get().map_err(wrong)?;
+        let to = match &repeat.to {
+            Some(to) => to.get().map_err(wrong)?,
+            None => u64::MAX,
+        };
+        let until = match &repeat.span {
+            Some(span) => Some(Instant::now() + span.get().map_err(wrong)?.0),
+            None => None,
+        };
+        if until.is_some_and(|until| until > self.deadline) {
+            return Err(wrong("`for` is longer than the time limit of its step"));
+        }
         let parallel = repeat.parallel.get().map_err(wrong)?.clamp(1, 256);
         if from >= to {
             return Err(Stop::Error(format!(
@@ -38,7 +58,9 @@ impl Context {
             let mut stopped = None;
             while !cancel.is_set() {
                 let round = next.fetch_add(1, Ordering::Relaxed);
-                if round >= to {
+                // The first round is always carried out: an empty check proves nothing.
+                let late = round > from && until.is_some_and(|until| Instant::now() >= until);
+                if round >= to || late {
                     break;
                 }
                 if let Err(stop) = self.round(repeat, round, &cancel, &mut own) {
@@ -94,6 +116,14 @@ impl Context {
             .map_err(|stop| stop.inside(&place))
     }
 
+    /// Keeps what was measured for `ratios`; a later measurement of the same name takes its place.
+    pub fn remember(&self, measurements: &[Measurement]) {
+        let mut measured = lock(&self.agent.measured);
+        for found in measurements {
+            measured.insert(found.name.clone(), found.value);
+        }
+    }
+
     /// The steps, and what they took.
     pub(super) fn measure(&self, measure: &Measure) -> Result<Done, Stop> {
         let before = self.counters()?;
@@ -133,6 +163,7 @@ impl Context {
                 unit: unit.to_owned(),
             });
         }
+        self.remember(&done.measurements);
         if let Some(limit) = &measure.at_most {
             let limit = limit.get().map_err(wrong)?.0;
             if seconds > limit.as_secs_f64() {

@@ -22,12 +22,15 @@ use vmtest_protocol::message::Exit;
 use vmtest_protocol::message::Measurement;
 use vmtest_protocol::message::ModuleFile;
 use vmtest_protocol::message::Outcome;
+use vmtest_protocol::step::SignalName;
 use vmtest_protocol::template::Vars;
 
 use crate::channel::Sender;
 use crate::children::Children;
 use crate::counters::Counters;
 use crate::events::EventLogs;
+use crate::logs::Logs;
+use crate::logs::Positions;
 use crate::puppet::Puppets;
 use crate::shell::Shells;
 use crate::trace::Tracer;
@@ -36,14 +39,21 @@ use crate::worker::Pool;
 use crate::worker::Task;
 use crate::worker::Worker;
 
+mod acting;
 mod branches;
 mod daemons;
+mod ending;
 mod flow;
+mod held;
 mod observe;
+mod output;
 mod programs;
+mod system;
 
+pub use acting::Actors;
 pub use branches::Branches;
 pub use daemons::Daemons;
+pub use programs::Programs;
 
 /// Everything that steps share.
 pub struct Agent {
@@ -61,8 +71,16 @@ pub struct Agent {
     pub puppets: Mutex<Puppets>,
     /// Workers that hold files open, by name.
     pub held: Mutex<BTreeMap<String, Worker>>,
-    /// Counters remembered by `snapshot`.
-    pub snapshots: Mutex<BTreeMap<String, Counters>>,
+    /// Programs that go on beside the steps.
+    pub programs: Programs,
+    /// What the kernel, daemons and programs said.
+    pub logs: Arc<Logs>,
+    /// What `snapshot` remembered.
+    pub snapshots: Mutex<BTreeMap<String, Moment>>,
+    /// What steps measured in this run, for ratios.
+    pub measured: Mutex<BTreeMap<String, f64>>,
+    /// Which process acts for which branch.
+    pub actors: Actors,
     /// Branches started by `spawn`.
     pub branches: Branches,
     /// Interactive programs.
@@ -73,6 +91,15 @@ pub struct Agent {
     pub room_paths: Mutex<Vec<String>>,
     /// Modules that `load_module` finds by their names.
     pub modules: Mutex<Vec<ModuleFile>>,
+}
+
+/// What `snapshot` remembers.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
+    /// All counters.
+    pub counters: Counters,
+    /// How far each log went.
+    pub logs: Positions,
 }
 
 /// Locks; a panic elsewhere does not matter here, since panics end the agent.
@@ -185,6 +212,8 @@ pub struct Context {
     pub id: u64,
     /// Where this step is, for people; empty for the outermost.
     pub path: String,
+    /// The branch that this step is a part of, if any.
+    pub branch: Option<String>,
     /// Variables for `${...}`.
     pub vars: Vars,
     /// When it must be done.
@@ -209,10 +238,7 @@ impl Context {
     /// Carries out steps one after the other. Their measurements are added up under `done`.
     pub fn sequence(&self, steps: &[Step], done: &mut Done) -> Result<(), Stop> {
         for step in steps {
-            let path = match self.path.as_str() {
-                "" => step.title().to_owned(),
-                path => format!("{path} / {}", step.title()),
-            };
+            let path = self.inside(step.title());
             let mut inner = self.clone();
             inner.path = path.clone();
             match inner.step(step) {
@@ -229,6 +255,14 @@ impl Context {
             }
         }
         Ok(())
+    }
+
+    /// Where something inside of this step is, for people.
+    fn inside(&self, what: &str) -> String {
+        match self.path.as_str() {
+            "" => what.to_owned(),
+            path => format!("{path} / {what}"),
+        }
     }
 
     /// Whether there is time left and nobody has cancelled.
@@ -272,18 +306,31 @@ impl Context {
 
     /// Hands a task to a worker.
     pub fn in_worker(&self, task: &Task, what: &str) -> Result<Done, Stop> {
+        judge(self.ask_worker(task, what)?)
+    }
+
+    /// Hands a task to a worker, for its answer.
+    pub fn ask_worker(&self, task: &Task, what: &str) -> Result<Answer, Stop> {
         let agent = &self.agent;
-        let answer =
-            agent
-                .workers
-                .carry_out(task, what, self.deadline, &self.cancel, &agent.children)?;
-        judge(answer)
+        let mut worker = agent.workers.take(&agent.children)?;
+        let acting = self.acting(worker.pid());
+        let answer = worker.carry_out(task, what, self.deadline, &self.cancel, &agent.children)?;
+        drop(acting);
+        agent.workers.give_back(worker);
+        Ok(answer)
     }
 
     fn action(&self, step: &Step) -> Result<Done, Stop> {
         match &step.action {
             Action::StartDaemon(start) => self.start_daemon(start),
-            Action::SignalDaemon(signal) => self.signal_daemon(signal),
+            Action::SignalDaemon(step) => {
+                self.signal_daemon(&step.name, step.signal.get().map_err(wrong)?)
+            }
+            Action::PauseDaemon(step) => self.signal_daemon(&step.name, SignalName::Stop),
+            Action::ResumeDaemon(step) => self.signal_daemon(&step.name, SignalName::Cont),
+            Action::KillDaemon(kill) => self.kill_daemon(kill),
+            Action::RestartDaemon(restart) => self.restart_daemon(restart),
+            Action::ReconfigureDaemon(change) => self.reconfigure_daemon(change),
             Action::WaitDaemon(wait) => self.wait_daemon(wait),
             Action::CloseKeeper(close) => self.close_keeper(close),
             Action::Puppet(puppet) => self.puppet(puppet),
@@ -296,11 +343,18 @@ impl Context {
             Action::StartTrace(start) => self.start_trace(start),
             Action::StopTrace(_) => self.stop_trace(),
             Action::CheckFairness(check) => self.check_fairness(check),
+            Action::Group(group) => self.group(group),
+            Action::Parallel(parallel) => self.parallel(parallel),
             Action::Repeat(repeat) => self.repeat(repeat),
             Action::Measure(measure) => self.measure(measure),
             Action::Spawn(spawn) => self.spawn(step, spawn),
             Action::Join(join) => self.join(join),
             Action::Run(run) => self.run(run),
+            Action::StartProgram(start) => self.start_program(start),
+            Action::SignalProgram(signal) => self.signal_program(signal),
+            Action::WaitProgram(wait) => self.wait_program(wait),
+            Action::MountFs(mount) => self.mount_fs(step, mount),
+            Action::LoadModule(load) => self.load_module(step, load),
             Action::PowerCut(_)
             | Action::Boot(_)
             | Action::DiskErrors(_)
@@ -320,11 +374,28 @@ impl Context {
             | Action::Read(_)
             | Action::FillFile(_)
             | Action::RemoveFile(_)
+            | Action::Remount(_)
+            | Action::BindMount(_)
+            | Action::GrowFs(_)
+            | Action::Write(_)
+            | Action::Truncate(_)
+            | Action::MakeDir(_)
+            | Action::Rename(_)
+            | Action::SetXattr(_)
+            | Action::RemoveXattr(_)
+            | Action::SetFlags(_)
             | Action::DropCaches(_)
+            | Action::Sysctl(_)
             | Action::UnloadModule(_) => {
                 let task = Task::Step(Box::new(step.clone()));
                 self.in_worker(&task, &describe(&step.action))
             }
+            // What the host does to the machine; the runner never sends it.
+            #[allow(unreachable_patterns)]
+            other => Err(wrong(format!(
+                "`{}` is carried out by the runner and not in the guest",
+                other.key()
+            ))),
         }
     }
 }
@@ -338,7 +409,7 @@ pub fn judge(answer: Answer) -> Result<Done, Stop> {
         }),
         Answer::Failed(reason) => Err(Stop::Failed(reason)),
         Answer::Error(reason) => Err(Stop::Error(reason)),
-        Answer::Counters(_) => Err(wrong("a worker answered with counters nobody asked for")),
+        _ => Err(wrong("a worker answered something that nobody asked for")),
     }
 }
 
@@ -350,6 +421,18 @@ fn describe(action: &Action) -> String {
         Action::Verify(verify) => format!("verifying {} at {}", verify.image, verify.at),
         Action::Read(read) => format!("reading {}", read.path),
         Action::FillFile(fill) => format!("filling {}", fill.path),
+        Action::MountFs(mount) => format!("mounting {} at {}", mount.fs, mount.at),
+        Action::Remount(remount) => format!("remounting {}", remount.at),
+        Action::BindMount(bind) => format!("binding {} to {}", bind.from, bind.at),
+        Action::GrowFs(grow) => format!("growing {}", grow.at),
+        Action::Write(write) => format!("writing to {}", write.path),
+        Action::Truncate(truncate) => format!("truncating {}", truncate.path),
+        Action::MakeDir(make) => format!("making {}", make.path),
+        Action::Rename(rename) => format!("renaming {}", rename.from),
+        Action::RemoveFile(remove) => format!("removing {}", remove.path),
+        Action::SetXattr(set) => format!("setting {} of {}", set.name, set.path),
+        Action::RemoveXattr(remove) => format!("removing {} of {}", remove.name, remove.path),
+        Action::SetFlags(set) => format!("setting flags of {}", set.path),
         other => other.key().to_owned(),
     }
 }

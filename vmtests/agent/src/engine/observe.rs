@@ -7,16 +7,22 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use vmtest_protocol::step::CheckFairness;
+use vmtest_protocol::step::Comparison;
 use vmtest_protocol::step::CounterIs;
 use vmtest_protocol::step::DevicePolls;
 use vmtest_protocol::step::Expect;
 use vmtest_protocol::step::FileMatches;
+use vmtest_protocol::step::LogHas;
+use vmtest_protocol::step::PathIs;
+use vmtest_protocol::step::RatioIs;
 use vmtest_protocol::step::Snapshot;
 use vmtest_protocol::step::StartTrace;
 use vmtest_protocol::step::WaitUntil;
+use vmtest_protocol::value::Factor;
 
 use super::Context;
 use super::Done;
+use super::Moment;
 use super::Stop;
 use super::lock;
 use super::wrong;
@@ -33,13 +39,7 @@ impl Context {
     pub fn counters(&self) -> Result<Counters, Stop> {
         let agent = &self.agent;
         let paths = lock(&agent.room_paths).clone();
-        let answer = agent.workers.carry_out(
-            &Task::Counters(paths),
-            "reading counters",
-            self.deadline,
-            &self.cancel,
-            &agent.children,
-        )?;
+        let answer = self.ask_worker(&Task::Counters(paths), "reading counters")?;
         let mut counters = match answer {
             Answer::Counters(counters) => counters,
             _ => return Err(wrong("a worker did not answer with counters")),
@@ -65,9 +65,19 @@ impl Context {
     }
 
     pub(super) fn snapshot(&self, snapshot: &Snapshot) -> Result<Done, Stop> {
-        let counters = self.counters()?;
-        lock(&self.agent.snapshots).insert(snapshot.name.clone(), counters);
+        let moment = Moment {
+            counters: self.counters()?,
+            logs: self.agent.logs.positions(),
+        };
+        lock(&self.agent.snapshots).insert(snapshot.name.clone(), moment);
         Ok(Done::default())
+    }
+
+    fn moment(&self, name: &str) -> Result<Moment, Stop> {
+        lock(&self.agent.snapshots)
+            .get(name)
+            .cloned()
+            .ok_or_else(|| wrong(format!("no snapshot is called `{name}`")))
     }
 
     fn counter_is(&self, check: &CounterIs, counters: &Counters) -> Result<Seen, Stop> {
@@ -85,11 +95,9 @@ impl Context {
         let (value, what) = match &check.since {
             None => (now, check.of.clone()),
             Some(name) => {
-                let snapshots = lock(&self.agent.snapshots);
-                let then = snapshots
-                    .get(name)
-                    .ok_or_else(|| wrong(format!("no snapshot is called `{name}`")))?;
-                (now - find(then)?, format!("{} since `{name}`", check.of))
+                let then = self.moment(name)?;
+                let what = format!("{} since `{name}`", check.of);
+                (now - find(&then.counters)?, what)
             }
         };
         Ok(match check.is.holds(value, than) {
@@ -151,21 +159,115 @@ impl Context {
         Ok(Ok(()))
     }
 
+    fn log_has(&self, check: &LogHas) -> Result<Seen, Stop> {
+        let from = match &check.since {
+            // A log that began after the snapshot is new from its first line on.
+            Some(name) => self.moment(name)?.logs.get(&check.of).copied(),
+            None => None,
+        };
+        let pattern = super::pattern(&check.regex)?;
+        let (found, tail) = self
+            .agent
+            .logs
+            .count(&check.of, from.unwrap_or(0), |line| pattern.is_match(line))
+            .map_err(wrong)?;
+        let (is, than) = match &check.count {
+            Some(count) => (count.is, count.than.get().map_err(wrong)?),
+            None => (Comparison::AtLeast, 1),
+        };
+        Ok(match is.holds(found as i64, than as i64) {
+            true => Ok(()),
+            false => Err(format!(
+                "{found} lines of the log of `{}`{} match `{}`, {} {than} were expected; it ends: \
+                 {tail}",
+                check.of,
+                match &check.since {
+                    Some(name) => format!(" since `{name}`"),
+                    None => String::new(),
+                },
+                check.regex,
+                is.words()
+            )),
+        })
+    }
+
+    /// What is not as wanted about files and folders; a worker looks, since that may hang.
+    fn paths_are(&self, checks: &[PathIs]) -> Result<Vec<String>, Stop> {
+        if checks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first = checks.first().map_or("", |check| check.path.as_str());
+        let task = Task::Paths(checks.to_vec());
+        match self.ask_worker(&task, &format!("looking at {first}"))? {
+            Answer::Paths(wrongs) => Ok(wrongs),
+            Answer::Error(why) => Err(wrong(why)),
+            _ => Err(wrong("a worker did not answer with what paths are like")),
+        }
+    }
+
+    fn ratio_is(&self, check: &RatioIs) -> Result<Seen, Stop> {
+        let measured = lock(&self.agent.measured);
+        let find = |name: &str| {
+            measured.get(name).copied().ok_or_else(|| {
+                wrong(format!(
+                    "nothing called `{name}` was measured so far; there are: {}",
+                    measured.keys().cloned().collect::<Vec<_>>().join(", ")
+                ))
+            })
+        };
+        let (of, to) = (find(&check.of)?, find(&check.to)?);
+        if to <= 0.0 {
+            return Err(wrong(format!(
+                "`{}` is {to}: nothing can be a multiple of it",
+                check.to
+            )));
+        }
+        let ratio = of / to;
+        let bound = |factor: &Option<Factor>| match factor {
+            Some(factor) => factor.get().map(|ratio| Some(ratio.0)).map_err(wrong),
+            None => Ok(None),
+        };
+        let high = bound(&check.at_most)?.filter(|most| ratio > *most);
+        let low = bound(&check.at_least)?.filter(|least| ratio < *least);
+        let expected = match (high, low) {
+            (None, None) => return Ok(Ok(())),
+            (Some(most), _) => format!("at most {most}"),
+            (None, Some(least)) => format!("at least {least}"),
+        };
+        Ok(Err(format!(
+            "`{}` is {of:.3}, {ratio:.2} times `{}`, which is {to:.3}; {expected} times was expected",
+            check.of, check.to
+        )))
+    }
+
+    /// Whether the one condition of a `wait_until` holds.
+    fn holds(&self, wait: &WaitUntil) -> Result<Seen, Stop> {
+        if let Some(check) = &wait.counter {
+            self.counter_is(check, &self.counters()?)
+        } else if let Some(check) = &wait.file {
+            self.file_matches(check)
+        } else if let Some(check) = &wait.poll {
+            self.device_polls(check)
+        } else if let Some(check) = &wait.log {
+            self.log_has(check)
+        } else if let Some(check) = &wait.state {
+            self.state_is(check)
+        } else if let Some(check) = &wait.path {
+            let wrongs = self.paths_are(std::slice::from_ref(check))?;
+            Ok(match wrongs.is_empty() {
+                true => Ok(()),
+                false => Err(wrongs.join("; ")),
+            })
+        } else {
+            Err(wrong("`wait_until` without a condition"))
+        }
+    }
+
     pub(super) fn wait_until(&self, wait: &WaitUntil) -> Result<Done, Stop> {
         let within = wait.within.get().map_err(wrong)?.0;
         let mut last = String::new();
         let mut look = || -> Result<Option<()>, Stop> {
-            let seen = match (&wait.counter, &wait.file, &wait.poll) {
-                (Some(check), None, None) => self.counter_is(check, &self.counters()?)?,
-                (None, Some(check), None) => self.file_matches(check)?,
-                (None, None, Some(check)) => self.device_polls(check)?,
-                _ => {
-                    return Err(wrong(
-                        "`wait_until` wants exactly one of `counter`, `file` and `poll`",
-                    ));
-                }
-            };
-            Ok(match seen {
+            Ok(match self.holds(wait)? {
                 Ok(()) => Some(()),
                 Err(instead) => {
                     last = instead;
@@ -183,19 +285,29 @@ impl Context {
     }
 
     pub(super) fn expect(&self, expect: &Expect) -> Result<Done, Stop> {
-        if expect.counters.is_empty() && expect.files.is_empty() && expect.polls.is_empty() {
-            return Err(wrong("`expect` without anything to expect"));
-        }
-        let counters = self.counters()?;
         let mut wrongs = Vec::new();
-        for check in &expect.counters {
-            wrongs.extend(self.counter_is(check, &counters)?.err());
+        // First what changes soonest.
+        for check in &expect.states {
+            wrongs.extend(self.state_is(check)?.err());
+        }
+        if !expect.counters.is_empty() {
+            let counters = self.counters()?;
+            for check in &expect.counters {
+                wrongs.extend(self.counter_is(check, &counters)?.err());
+            }
         }
         for check in &expect.files {
             wrongs.extend(self.file_matches(check)?.err());
         }
         for check in &expect.polls {
             wrongs.extend(self.device_polls(check)?.err());
+        }
+        for check in &expect.logs {
+            wrongs.extend(self.log_has(check)?.err());
+        }
+        wrongs.extend(self.paths_are(&expect.paths)?);
+        for check in &expect.ratios {
+            wrongs.extend(self.ratio_is(check)?.err());
         }
         match wrongs.is_empty() {
             true => Ok(Done::default()),

@@ -101,23 +101,33 @@ impl Puppet {
             PuppetAction::Command(command) => {
                 let result = write_command(self.device()?, &command.text);
                 let what = format!("the command `{}`", command.text);
-                Ok(judge(&what, result, command.expect_errno))
+                Ok(judge(&what, result, &command.expect_errno))
             }
             PuppetAction::ReadMessage(read) => self.read_message(&read),
             PuppetAction::Copen(copen) => {
-                let command = format!("copen {},{}", self.saved(&copen.of)?.msg_id, copen.size);
+                let command = format!(
+                    "copen {},{}",
+                    self.saved(copen.of.as_deref().unwrap_or_default())?.msg_id,
+                    copen.size
+                );
                 let result = write_command(self.device()?, &command);
                 let what = format!("the command `{command}`");
-                Ok(judge(&what, result, copen.expect_errno))
+                Ok(judge(&what, result, &copen.expect_errno))
             }
             PuppetAction::Write(write) => self.write(&write),
             PuppetAction::Complete(complete) => {
-                let msg_id = self.saved(&complete.of)?.msg_id;
-                let on = complete.on.as_deref().unwrap_or(&complete.of);
+                let msg_id = self
+                    .saved(complete.of.as_deref().unwrap_or_default())?
+                    .msg_id;
+                let on = complete
+                    .on
+                    .as_deref()
+                    .or(complete.of.as_deref())
+                    .unwrap_or_default();
                 let object = self.object(on)?;
                 let what = format!("completing READ {msg_id}");
                 let result = sys::read_complete(object.as_ref(), msg_id);
-                Ok(judge(&what, result, complete.expect_errno))
+                Ok(judge(&what, result, &complete.expect_errno))
             }
             PuppetAction::Serve(options) => {
                 anyhow::ensure!(self.server.is_none(), "this puppet serves already");
@@ -143,7 +153,7 @@ impl Puppet {
                 Ok(Verdict::passed())
             }
             PuppetAction::CloseObjects(close) => self.close_objects(&close),
-            PuppetAction::Kill(_) => anyhow::bail!("a puppet does not kill itself"),
+            _ => anyhow::bail!("a puppet does not kill itself"),
         }
     }
 
@@ -187,7 +197,7 @@ impl Puppet {
         Ok(judge(
             &format!("opening {DEVICE}"),
             result,
-            open.expect_errno,
+            &open.expect_errno,
         ))
     }
 
@@ -206,11 +216,11 @@ impl Puppet {
             Ok(got) => got,
             Err(error) => {
                 let what = "reading a message";
-                return Ok(judge(what, Err(error.into()), read.expect_errno));
+                return Ok(judge(what, Err(error.into()), &read.expect_errno));
             }
         };
         if read.expect_errno.is_some() {
-            return Ok(judge("reading a message", Ok(()), read.expect_errno));
+            return Ok(judge("reading a message", Ok(()), &read.expect_errno));
         }
         let (kind, saved) = match got {
             0 => (MessageKind::None, None),
@@ -252,7 +262,13 @@ impl Puppet {
 
     fn write(&self, write: &PuppetWrite) -> Result<Verdict> {
         let object = self.object(&write.of)?;
-        let offset = write.offset.get().map_err(anyhow::Error::msg)?.0;
+        let offset = write
+            .offset
+            .as_ref()
+            .context("no offset")?
+            .get()
+            .map_err(anyhow::Error::msg)?
+            .0;
         let length = write.length.get().map_err(anyhow::Error::msg)?.0;
         let blob = match &write.blob {
             Some(path) => Some(File::open(path).with_context(|| format!("cannot open {path}"))?),
@@ -260,7 +276,7 @@ impl Puppet {
         };
         let what = format!("writing {length} bytes at {offset}");
         let result = serve::copy_range(blob.as_ref(), &object, offset, length);
-        Ok(judge(&what, result, write.expect_errno))
+        Ok(judge(&what, result, &write.expect_errno))
     }
 
     fn await_objects(&self, wait: &PuppetAwait) -> Result<Verdict> {

@@ -78,6 +78,7 @@ impl Context {
         let path = events.to_string_lossy().into_owned();
         let worker = Worker::start(&agent.children, &[crate::PUPPET, &path])
             .map_err(|error| wrong(format!("{error:#}")))?;
+        agent.actors.puppet(name, worker.pid());
         Ok(Process { worker, events })
     }
 

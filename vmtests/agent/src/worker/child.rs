@@ -19,11 +19,13 @@ use vmtest_protocol::step::Mount;
 use vmtest_protocol::step::Umount;
 use vmtest_protocol::step::UnloadModule;
 use vmtest_protocol::value::Errno;
+use vmtest_protocol::value::ErrnoName;
 
 use super::Answer;
 use super::Task;
 use super::disk;
 use super::files;
+use super::look;
 use super::verify;
 use crate::counters;
 
@@ -61,6 +63,10 @@ pub fn main() {
         };
         let answer = match task {
             Task::Counters(paths) => Answer::Counters(counters::read_all(&paths)),
+            Task::Paths(checks) => match look::look(&checks) {
+                Ok(wrongs) => Answer::Paths(wrongs),
+                Err(error) => Answer::Error(format!("{error:#}")),
+            },
             Task::Step(step) => match carry_out(&step.action, &mut held) {
                 Ok(Verdict::Passed(measurements)) => Answer::Done(measurements),
                 Ok(Verdict::Failed(reason)) => Answer::Failed(reason),
@@ -133,13 +139,13 @@ fn mount(step: &Mount) -> Result<Verdict> {
         data.as_c_str(),
     );
     let what = format!("mount -t erofs -o {options} none {}", step.at);
-    Ok(judge(&what, result.map_err(Into::into), step.expect_errno))
+    Ok(judge(&what, result.map_err(Into::into), &step.expect_errno))
 }
 
 fn umount(step: &Umount) -> Result<Verdict> {
     let result = rustix::mount::unmount(Path::new(&step.at), UnmountFlags::empty());
     let what = format!("umount {}", step.at);
-    Ok(judge(&what, result.map_err(Into::into), step.expect_errno))
+    Ok(judge(&what, result.map_err(Into::into), &step.expect_errno))
 }
 
 fn unload(step: &UnloadModule) -> Result<Verdict> {
@@ -152,11 +158,15 @@ fn unload(step: &UnloadModule) -> Result<Verdict> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let result = rustix::system::delete_module(&c_name, flags);
     let what = format!("rmmod {name}");
-    Ok(judge(&what, result.map_err(Into::into), step.expect_errno))
+    Ok(judge(&what, result.map_err(Into::into), &step.expect_errno))
 }
 
 /// Compares how something ended with how it was to end.
-pub fn judge(what: &str, result: io::Result<()>, expected: Option<Errno>) -> Verdict {
+pub fn judge(what: &str, result: io::Result<()>, expected: &Option<ErrnoName>) -> Verdict {
+    let expected = match expected.as_ref().map(ErrnoName::get).transpose() {
+        Ok(expected) => expected,
+        Err(why) => return Verdict::Failed(format!("{what}: {why}")),
+    };
     match (result, expected) {
         (Ok(()), None) => Verdict::passed(),
         (Err(error), Some(errno)) if error.raw_os_error() == Some(errno.0) => Verdict::passed(),
@@ -186,6 +196,9 @@ mod tests {
     #[test]
     fn an_expected_error_passes_and_anything_else_fails() {
         let eio = || Err(io::Error::from_raw_os_error(5));
+        let judge = |what, result, expected: Option<Errno>| {
+            super::judge(what, result, &expected.map(ErrnoName::from))
+        };
         assert!(matches!(
             judge("x", eio(), Some(Errno(5))),
             Verdict::Passed(_)

@@ -33,10 +33,10 @@ pub fn read(step: &step::Read) -> Result<Verdict> {
         .map(|(digest, got)| (hex::encode(digest), got));
     let (digest, got) = match digest {
         Ok(found) => found,
-        Err(error) => return Ok(judge(&what, Err(error), step.expect_errno)),
+        Err(error) => return Ok(judge(&what, Err(error), &step.expect_errno)),
     };
     if step.expect_errno.is_some() {
-        return Ok(judge(&what, Ok(()), step.expect_errno));
+        return Ok(judge(&what, Ok(()), &step.expect_errno));
     }
     if let Some(length) = length {
         if got != length {

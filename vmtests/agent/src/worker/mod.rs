@@ -10,7 +10,6 @@ use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::mpsc;
@@ -25,6 +24,7 @@ use serde::Serialize;
 use vmtest_protocol::Step;
 use vmtest_protocol::frame;
 use vmtest_protocol::message::Measurement;
+use vmtest_protocol::step::PathIs;
 
 use crate::blocked;
 use crate::children::Children;
@@ -35,6 +35,8 @@ use crate::engine::Stop;
 pub mod child;
 mod disk;
 mod files;
+mod glob;
+mod look;
 mod manifest;
 mod verify;
 
@@ -49,6 +51,8 @@ pub enum Task {
     Step(Box<Step>),
     /// Read the kernel's counters, and the room at these paths.
     Counters(Vec<String>),
+    /// Look at files and folders.
+    Paths(Vec<PathIs>),
 }
 
 /// What a worker answers.
@@ -63,6 +67,8 @@ pub enum Answer {
     Error(String),
     /// The counters.
     Counters(Counters),
+    /// What is not as wanted about the files and folders, in words.
+    Paths(Vec<String>),
 }
 
 /// A process that carries out tasks.
@@ -163,24 +169,19 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Carries out one task in an idle worker, or in a new one.
-    pub fn carry_out(
-        &self,
-        task: &Task,
-        what: &str,
-        deadline: Instant,
-        cancel: &Cancel,
-        children: &Arc<Children>,
-    ) -> Result<Answer, Stop> {
+    /// An idle worker, or a new one.
+    pub fn take(&self, children: &Children) -> Result<Worker, Stop> {
         let idle = self.lock().pop();
-        let mut worker = match idle {
-            Some(worker) => worker,
+        match idle {
+            Some(worker) => Ok(worker),
             None => Worker::start(children, &[crate::WORKER])
-                .map_err(|error| Stop::Error(format!("{error:#}")))?,
-        };
-        let answer = worker.carry_out(task, what, deadline, cancel, children)?;
+                .map_err(|error| Stop::Error(format!("{error:#}"))),
+        }
+    }
+
+    /// Keeps one that has answered for later.
+    pub fn give_back(&self, worker: Worker) {
         self.lock().push(worker);
-        Ok(answer)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Worker>> {

@@ -36,13 +36,14 @@ pub fn verify(step: &Verify) -> Result<Verdict> {
     let root = Path::new(&step.at);
     let entries: Vec<&Entry> = match &step.select {
         Some(select) => manifest.select(select)?,
-        None if step.expect_errno.is_some() => {
-            anyhow::bail!("`expect_errno` needs `select`: which files must fail?")
-        }
         None => manifest.files.iter().collect(),
     };
     let whole = step.select.is_none();
-    let report = check(root, &entries, threads, step.expect_errno, whole);
+    let expect = match &step.expect_errno {
+        Some(errno) => Some(errno.get().map_err(anyhow::Error::msg)?),
+        None => None,
+    };
+    let report = check(root, &entries, threads, expect, whole);
     Ok(report.verdict(&step.image, root))
 }
 

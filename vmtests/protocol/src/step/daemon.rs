@@ -4,7 +4,12 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::programs::EndedBy;
+use super::programs::Signal;
+use super::programs::SignalName;
 use crate::value::Count;
+use crate::value::Late;
+use crate::value::Scalar;
 use crate::value::Size;
 use crate::value::Span;
 use crate::value::seconds;
@@ -15,6 +20,7 @@ pub(crate) fn default_daemon() -> String {
 
 /// Starts `cachefilesd`. Its output and its event log go to the artifact share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StartDaemon {
     /// What other steps call it. A name may be used again when its daemon has ended.
@@ -71,6 +77,7 @@ fn default_ready() -> Span {
 
 /// Culling limits in percent of the cache disk: free blocks (`b`) and free files (`f`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Culling stops above this.
@@ -109,37 +116,132 @@ impl Limits {
     }
 }
 
-/// A signal by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SignalName {
-    /// Ask to end.
-    Term,
-    /// As Ctrl-C.
-    Int,
-    /// End at once.
-    Kill,
-    /// Reload, by convention.
-    Hup,
-    /// Pause.
-    Stop,
-    /// Go on after a pause.
-    Cont,
-}
-
 /// Sends a signal to a daemon. `stop` waits until every thread has stopped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignalDaemon {
     /// Which daemon.
     #[serde(default = "default_daemon")]
     pub name: String,
     /// Which signal.
-    pub signal: SignalName,
+    pub signal: Signal,
+}
+
+/// Stops a daemon in its tracks, every thread of it: SIGSTOP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PauseDaemon {
+    /// Which daemon.
+    #[serde(default = "default_daemon")]
+    pub name: String,
+}
+
+/// Lets a paused daemon go on: SIGCONT.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ResumeDaemon {
+    /// Which daemon.
+    #[serde(default = "default_daemon")]
+    pub name: String,
+}
+
+/// Ends a daemon at once, with SIGKILL, and waits until it is gone. `wait_daemon` may follow, and
+/// need not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KillDaemon {
+    /// Which daemon.
+    #[serde(default = "default_daemon")]
+    pub name: String,
+    /// How long it may take to be gone.
+    #[serde(default = "default_ready")]
+    pub within: Span,
+}
+
+/// Ends a daemon and starts it again, with the options it had.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RestartDaemon {
+    /// Which daemon.
+    #[serde(default = "default_daemon")]
+    pub name: String,
+    /// `term`, after which it must end with exit code 0, or `kill`.
+    #[serde(default = "default_restart")]
+    pub signal: Signal,
+    /// How long it may take to end.
+    #[serde(default = "default_ready")]
+    pub within: Span,
+}
+
+impl RestartDaemon {
+    pub(super) fn check(&self) -> Result<(), String> {
+        match &self.signal {
+            Late::Now(SignalName::Term | SignalName::Kill) | Late::Template(_) => Ok(()),
+            Late::Now(other) => Err(format!(
+                "`restart_daemon` ends a daemon by `term` or `kill`, not by `{}`",
+                other.to_text()
+            )),
+        }
+    }
+}
+
+fn default_restart() -> Signal {
+    SignalName::Term.into()
+}
+
+/// Rewrites a daemon's configuration file, sends SIGHUP, and waits until the daemon says in its
+/// event log that it has read it. What is not given stays as it was. What a daemon cannot change
+/// while it serves it refuses, and goes on with the old configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReconfigureDaemon {
+    /// Which daemon.
+    #[serde(default = "default_daemon")]
+    pub name: String,
+    /// Culling limits in percent. The kernel takes none while a cache is bound.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Milliseconds that every fetch is delayed from now on.
+    #[serde(default)]
+    pub delay_ms: Option<Count>,
+    /// How much is filled around a hole from now on.
+    #[serde(default)]
+    pub fill: Option<Size>,
+    /// Threads that answer requests. A running daemon keeps those it has.
+    #[serde(default)]
+    pub threads: Option<Count>,
+    /// The daemon must refuse the change and go on as it was.
+    #[serde(default)]
+    pub refused: bool,
+    /// How long it may take.
+    #[serde(default = "default_ready")]
+    pub within: Span,
+}
+
+impl ReconfigureDaemon {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let limits = self.limits.given().next().is_some();
+        let other = [&self.delay_ms, &self.threads];
+        match limits || self.fill.is_some() || other.iter().any(|given| given.is_some()) {
+            true => Ok(()),
+            false => Err(
+                "`reconfigure_daemon` changes nothing: give `limits`, `delay_ms`, `fill` or \
+                 `threads`"
+                    .to_owned(),
+            ),
+        }
+    }
 }
 
 /// Waits until a daemon has ended, and fails when it ended otherwise than expected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WaitDaemon {
     /// Which daemon.
@@ -153,61 +255,9 @@ pub struct WaitDaemon {
     pub within: Span,
 }
 
-/// How a program must have ended: `{exit_code: 0}` or `{signal: kill}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "EndedByFields", into = "EndedByFields")]
-pub enum EndedBy {
-    /// With this exit code.
-    ExitCode(i32),
-    /// By this signal.
-    Signal(SignalName),
-}
-
-/// [`EndedBy`] as it is written: YAML has no other plain form for an enum with values.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EndedByFields {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    exit_code: Option<i32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    signal: Option<SignalName>,
-}
-
-impl TryFrom<EndedByFields> for EndedBy {
-    type Error = String;
-
-    fn try_from(fields: EndedByFields) -> Result<Self, String> {
-        match (fields.exit_code, fields.signal) {
-            (Some(code), None) => Ok(EndedBy::ExitCode(code)),
-            (None, Some(signal)) => Ok(EndedBy::Signal(signal)),
-            _ => Err("write either `exit_code` or `signal`".to_owned()),
-        }
-    }
-}
-
-impl From<EndedBy> for EndedByFields {
-    fn from(ended: EndedBy) -> Self {
-        match ended {
-            EndedBy::ExitCode(code) => EndedByFields {
-                exit_code: Some(code),
-                signal: None,
-            },
-            EndedBy::Signal(signal) => EndedByFields {
-                exit_code: None,
-                signal: Some(signal),
-            },
-        }
-    }
-}
-
-impl Default for EndedBy {
-    fn default() -> Self {
-        EndedBy::ExitCode(0)
-    }
-}
-
 /// Closes the device that a keeper holds: with the daemon gone, the cache dies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CloseKeeper {
     /// The name of the daemon for which it is held.

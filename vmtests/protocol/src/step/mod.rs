@@ -27,19 +27,27 @@ use crate::template::TemplateError;
 use crate::template::Vars;
 use crate::value::Span;
 
+mod conditions;
 mod daemon;
 mod files;
 mod flow;
 mod host;
+mod mounts;
 mod observe;
+mod paths;
+mod programs;
 mod puppet;
 mod system;
 
+pub use conditions::*;
 pub use daemon::*;
 pub use files::*;
 pub use flow::*;
 pub use host::*;
+pub use mounts::*;
 pub use observe::*;
+pub use paths::*;
+pub use programs::*;
 pub use puppet::*;
 pub use system::*;
 
@@ -61,16 +69,19 @@ pub struct Step {
 }
 
 macro_rules! actions {
-    ($($(#[$doc:meta])* $key:ident: $type:ident),* $(,)?) => {
+    ($($(#[doc = $doc:literal])* $key:ident: $type:ident),* $(,)?) => {
         /// What a step does. The variant's name in lower case is its key in a scenario.
         #[derive(Debug, Clone, PartialEq)]
         #[allow(clippy::large_enum_variant)]
         pub enum Action {
-            $($(#[$doc])* $type($type)),*
+            $($(#[doc = $doc])* $type($type)),*
         }
 
         /// The keys of all actions.
         pub const ACTIONS: &[&str] = &[$(stringify!($key)),*];
+
+        /// The keys of all actions, with what they do.
+        pub const ACTION_DOCS: &[(&str, &str)] = &[$((stringify!($key), concat!($($doc),*))),*];
 
         /// Every key that may stand in a step: the actions, `name` and `timeout`.
         const KEYS: &[&str] = &[$(stringify!($key),)* "name", "timeout"];
@@ -98,6 +109,17 @@ macro_rules! actions {
                     $(Action::$type(action) => map.serialize_entry(stringify!($key), action)),*
                 }
             }
+
+            #[cfg(feature = "schema")]
+            pub(crate) fn schemas(
+                generator: &mut schemars::SchemaGenerator,
+            ) -> Vec<(&'static str, &'static str, schemars::Schema)> {
+                vec![$((
+                    stringify!($key),
+                    concat!($($doc),*),
+                    generator.subschema_for::<$type>(),
+                )),*]
+            }
         }
     };
 }
@@ -107,6 +129,16 @@ actions! {
     start_daemon: StartDaemon,
     /// Sends a signal to a daemon.
     signal_daemon: SignalDaemon,
+    /// Stops a daemon in its tracks.
+    pause_daemon: PauseDaemon,
+    /// Lets a paused daemon go on.
+    resume_daemon: ResumeDaemon,
+    /// Ends a daemon at once, and waits until it is gone.
+    kill_daemon: KillDaemon,
+    /// Ends a daemon and starts it again, with the options it had.
+    restart_daemon: RestartDaemon,
+    /// Changes a running daemon's configuration.
+    reconfigure_daemon: ReconfigureDaemon,
     /// Waits until a daemon has ended and looks at how.
     wait_daemon: WaitDaemon,
     /// Closes the device that a keeper holds for a daemon.
@@ -117,6 +149,14 @@ actions! {
     mount: Mount,
     /// Unmounts.
     umount: Umount,
+    /// Mounts any filesystem.
+    mount_fs: MountFs,
+    /// Changes a mounted filesystem's options.
+    remount: Remount,
+    /// Shows a folder in a second place.
+    bind_mount: BindMount,
+    /// Makes a mounted ext4 as large as its disk has become.
+    grow_fs: GrowFs,
     /// Reads files and compares them with the image's manifest.
     verify: Verify,
     /// Reads a part of one file.
@@ -127,17 +167,31 @@ actions! {
     close_held: CloseHeld,
     /// Makes a file of junk, to take away space.
     fill_file: FillFile,
-    /// Removes a file.
+    /// Writes to a file.
+    write: Write,
+    /// Changes a file's length.
+    truncate: Truncate,
+    /// Makes a folder.
+    make_dir: MakeDir,
+    /// Gives a file or folder another name.
+    rename: Rename,
+    /// Removes a file, or a folder.
     remove_file: RemoveFile,
+    /// Sets an extended attribute.
+    set_xattr: SetXattr,
+    /// Removes an extended attribute.
+    remove_xattr: RemoveXattr,
+    /// Makes a file or folder immutable, or mutable again.
+    set_flags: SetFlags,
     /// Drops clean caches, so that the next read comes from below.
     drop_caches: DropCaches,
     /// Waits a fixed time.
     sleep: Sleep,
     /// Waits for a condition.
     wait_until: WaitUntil,
-    /// Remembers all counters under a name.
+    /// Remembers all counters under a name, and how far each log goes.
     snapshot: Snapshot,
-    /// Compares counters with numbers, or with an earlier snapshot.
+    /// Compares counters, files, logs, states and measurements with what they should be.
     expect: Expect,
     /// Starts recording trace events.
     start_trace: StartTrace,
@@ -145,6 +199,10 @@ actions! {
     stop_trace: StopTrace,
     /// Checks from trace and event logs that no request was overtaken without bound.
     check_fairness: CheckFairness,
+    /// Runs steps in sequence, with variables of their own.
+    group: Group,
+    /// Runs sequences of steps all at once.
+    parallel: Parallel,
     /// Repeats steps with a counter.
     repeat: Repeat,
     /// Runs steps in sequence and measures them.
@@ -155,8 +213,18 @@ actions! {
     join: Join,
     /// Runs a program.
     run: Run,
+    /// Starts a program beside the following steps.
+    start_program: StartProgram,
+    /// Sends a signal to a program.
+    signal_program: SignalProgram,
+    /// Waits until a program has ended and looks at how.
+    wait_program: WaitProgram,
+    /// Loads a kernel module.
+    load_module: LoadModule,
     /// Unloads a kernel module.
     unload_module: UnloadModule,
+    /// Writes a kernel setting below /proc/sys.
+    sysctl: Sysctl,
     /// Cuts the power.
     power_cut: PowerCut,
     /// Switches the power on again.
@@ -196,6 +264,36 @@ impl Action {
                 | Action::MemoryPressure(_)
         )
     }
+
+    /// Whether its fields contradict each other, as far as can be known before it runs.
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Action::RestartDaemon(step) => step.check(),
+            Action::ReconfigureDaemon(step) => step.check(),
+            Action::Puppet(step) => step.check(),
+            Action::MountFs(step) => step.check(),
+            Action::Remount(step) => step.check(),
+            Action::Verify(step) => step.check(),
+            Action::Read(step) => step.check(),
+            Action::HoldOpen(step) => step.check(),
+            Action::FillFile(step) => step.check(),
+            Action::Write(step) => step.check(),
+            Action::Truncate(step) => step.check(),
+            Action::MakeDir(step) => step.check(),
+            Action::SetXattr(step) => step.check(),
+            Action::SetFlags(step) => step.check(),
+            Action::WaitUntil(step) => step.check(),
+            Action::Expect(step) => step.check(),
+            Action::Parallel(step) => step.check(),
+            Action::Repeat(step) => step.check(),
+            Action::Run(step) => step.check(),
+            Action::StartProgram(step) => step.check(),
+            Action::PowerCut(step) => step.check(),
+            Action::DiskErrors(step) => step.check(),
+            Action::MemoryPressure(step) => step.check(),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Step {
@@ -229,18 +327,23 @@ impl Step {
     }
 
     /// The steps inside this one.
-    pub fn inner(&self) -> &[Step] {
+    pub fn inner(&self) -> Vec<&Step> {
         match &self.action {
-            Action::Repeat(repeat) => &repeat.steps,
-            Action::Measure(measure) => &measure.steps,
-            Action::Spawn(spawn) => &spawn.steps,
-            _ => &[],
+            Action::Group(group) => group.steps.iter().collect(),
+            Action::Parallel(parallel) => {
+                let branches = parallel.branches.iter();
+                branches.flat_map(|branch| &branch.steps).collect()
+            }
+            Action::Repeat(repeat) => repeat.steps.iter().collect(),
+            Action::Measure(measure) => measure.steps.iter().collect(),
+            Action::Spawn(spawn) => spawn.steps.iter().collect(),
+            _ => Vec::new(),
         }
     }
 
     /// Whether the step, or one inside it, is the host's to carry out.
     pub fn holds_host(&self) -> bool {
-        self.action.is_host() || self.inner().iter().any(Step::holds_host)
+        self.action.is_host() || self.inner().into_iter().any(Step::holds_host)
     }
 
     /// The step and every step inside it, outermost first.
@@ -332,11 +435,14 @@ impl<'de> de::Visitor<'de> for StepVisitor {
             }
         }
         match action {
-            Some(action) => Ok(Step {
-                name,
-                timeout,
-                action,
-            }),
+            Some(action) => {
+                action.check().map_err(de::Error::custom)?;
+                Ok(Step {
+                    name,
+                    timeout,
+                    action,
+                })
+            }
             None => Err(de::Error::custom(format!(
                 "a step without an action; the actions are: {}",
                 ACTIONS.join(", ")

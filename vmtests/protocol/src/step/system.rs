@@ -4,17 +4,19 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::daemon::EndedBy;
-use crate::value::Errno;
+use crate::template::Var;
+use crate::value::ErrnoName;
 use crate::value::Span;
 
 /// Writes dirty pages out, then drops clean page cache, dentries and inodes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DropCaches {}
 
 /// Waits a fixed time: only where there is nothing to wait for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Sleep {
     /// How long.
@@ -22,27 +24,43 @@ pub struct Sleep {
     pub span: Span,
 }
 
-/// Runs a program. An end by a signal is never a pass, unless `ended_by` asks for it.
+/// Loads a kernel module from /lib/modules. One that is loaded already is EEXIST.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Run {
-    /// Program and arguments. No shell: write `[sh, -c, "..."]` for one.
-    pub argv: Vec<String>,
-    /// How it must end; exit code 0 without it.
+pub struct LoadModule {
+    /// Its name; `cachefiles` stands for whichever of the two this run is about.
+    pub name: String,
+    /// Parameters as for insmod, such as `debug=1`; those of the scenario's `needs` without it.
     #[serde(default)]
-    pub ended_by: EndedBy,
-    /// A regular expression that its standard output must match somewhere.
+    pub params: Option<String>,
+    /// It must fail with this error.
     #[serde(default)]
-    pub stdout: Option<String>,
+    pub expect_errno: Option<ErrnoName>,
+}
+
+/// Writes a kernel setting below /proc/sys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Sysctl {
+    /// Its name, such as `vm.drop_caches`; slashes do as well as dots.
+    pub key: String,
+    /// What to write.
+    pub value: Var,
+    /// It must fail with this error.
+    #[serde(default)]
+    pub expect_errno: Option<ErrnoName>,
 }
 
 /// Unloads a kernel module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnloadModule {
     /// Its name; `cachefiles` stands for whichever of the two is loaded.
     pub name: String,
     /// It must fail with this error.
     #[serde(default)]
-    pub expect_errno: Option<Errno>,
+    pub expect_errno: Option<ErrnoName>,
 }

@@ -7,16 +7,22 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::exec;
+use crate::scenario::LoadError;
 use crate::share;
 
 mod args;
 mod doctor;
 mod exit;
+mod explain;
+mod lint;
+mod matrix;
+mod merge;
 mod mutants;
 mod ready;
 mod replay;
 mod report;
 mod run;
+mod schema;
 mod shell;
 
 use args::RunArgs;
@@ -47,6 +53,16 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     /// Make the reports anew from what a run left, also one that was killed
     Report(report::ReportArgs),
+    /// Join the results of several runs, such as shards, into one report
+    Merge(merge::MergeArgs),
+    /// Print the jobs that together run everything, for a CI system
+    Matrix(matrix::MatrixArgs),
+    /// Check scenarios and pieces without running anything
+    Lint(lint::LintArgs),
+    /// Print a JSON Schema, or the reference of the language
+    Schema(schema::SchemaArgs),
+    /// Say in words what a scenario would do, and for whom
+    Explain(explain::ExplainArgs),
     /// Starts a program that ends with this one (for vmtest's own use)
     #[command(name = exec::EXEC_COMMAND, hide = true)]
     Exec {
@@ -89,7 +105,9 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    const TYPED: [&str; 5] = ["run", "mutants", "shell", "replay", "doctor"];
+    const TYPED: [&str; 7] = [
+        "run", "mutants", "shell", "replay", "doctor", "lint", "explain",
+    ];
     let typed = |verb: &OsString| TYPED.iter().any(|known| verb == known);
     if arguments.get(1).is_some_and(typed) {
         arguments.retain(|argument| argument != "--");
@@ -114,11 +132,19 @@ pub fn main() -> i32 {
         Verb::Replay(args) => replay::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Report(args) => report::run(&args),
+        Verb::Merge(args) => merge::run(&args),
+        Verb::Matrix(args) => matrix::run(&args),
+        Verb::Lint(args) => lint::run(&args),
+        Verb::Schema(args) => schema::run(&args),
+        Verb::Explain(args) => explain::run(&args),
     };
     match done {
         Ok(code) => code,
         Err(refused) => {
-            eprintln!("vmtest: {:#}", refused.error);
+            match refused.error.downcast_ref::<LoadError>() {
+                Some(wrong) => eprintln!("{wrong}"),
+                None => eprintln!("vmtest: {:#}", refused.error),
+            }
             refused.code
         }
     }

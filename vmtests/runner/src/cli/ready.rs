@@ -25,6 +25,9 @@ use crate::scenario::LoadError;
 use crate::scenario::Overrides;
 use crate::scenario::Scenario;
 use crate::schedule;
+use crate::schedule::Schedule;
+use crate::schedule::budget::Budget;
+use crate::schedule::history::History;
 use crate::seed;
 use crate::snapshot::Store;
 use crate::splat::Splats;
@@ -118,9 +121,16 @@ pub(super) fn carry_out(
     runs: &[Planned<'_>],
     mut each: impl FnMut(RunResult) -> anyhow::Result<String>,
 ) -> Result<(), Refused> {
-    let jobs = args.jobs.map_or_else(schedule::default_jobs, usize::from);
-    schedule::carry_out(&ready.common, runs, jobs, &ready.progress, |result| {
-        each(result).map(|line| ready.progress.line(&line))
-    })
+    let mut schedule = Schedule {
+        budget: Budget::of_machine(args.jobs.map(usize::from), args.cores.map(u64::from)),
+        history: History::load(accel::cache_root().as_deref()),
+    };
+    schedule::carry_out(
+        &ready.common,
+        runs,
+        &mut schedule,
+        &ready.progress,
+        |result| each(result).map(|line| ready.progress.line(&line)),
+    )
     .map_err(Refused::setup)
 }

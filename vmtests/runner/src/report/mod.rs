@@ -47,10 +47,7 @@ pub fn render(out: &Path, results: &Results) -> anyhow::Result<String> {
         .add_template("style.css", STYLE)
         .context("the report's style")?;
     environment.set_formatter(|out, state, value| match value.as_str() {
-        // Whoever fills the page in has made text fit to be shown already; this is the last gate.
-        Some(text) if text.contains(unfit) => {
-            minijinja::escape_formatter(out, state, &text.replace(unfit, "\u{fffd}").into())
-        }
+        Some(text) if !value.is_safe() => Ok(out.write_str(&escaped(text))?),
         _ => minijinja::escape_formatter(out, state, value),
     });
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
@@ -61,9 +58,22 @@ pub fn render(out: &Path, results: &Results) -> anyhow::Result<String> {
         .context("cannot lay out the report")
 }
 
-/// What must not be in a page.
-fn unfit(c: char) -> bool {
-    c.is_control() && c != '\n' && c != '\t'
+/// Text as it stands in a page, also between quotes. Whoever fills the page in has made text fit to
+/// be shown already; this is the last gate.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::Outcome;
 use super::RunResult;
 use super::junit;
 use super::replace;
+use crate::schedule::shard::Part;
 
 /// Layout of results.json.
 const SCHEMA: u32 = 1;
@@ -26,10 +27,16 @@ pub const RESULTS: &str = "results.json";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Results {
     /// Layout of this file; this is layout 1.
-    schema: u32,
+    pub schema: u32,
     /// Who wrote it; several where the results of several were joined.
     #[serde(default)]
     pub invocations: Vec<Invocation>,
+    /// Which parts of all runs these are; none where all runs were done in one place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// The folders whose results were joined here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<String>,
     /// How long it took from the start to the end, once the end is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -39,8 +46,9 @@ pub struct Results {
     pub warnings: Vec<String>,
     /// In the order in which they ended.
     pub runs: Vec<RunResult>,
+    /// Where its files go.
     #[serde(skip)]
-    out: PathBuf,
+    pub out: PathBuf,
 }
 
 impl Results {

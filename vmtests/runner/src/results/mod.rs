@@ -13,6 +13,7 @@ mod file;
 pub mod invocation;
 mod junit;
 pub mod markers;
+pub mod merge;
 mod outcome;
 pub mod schema;
 mod types;

@@ -178,13 +178,7 @@ impl Run<'_> {
         self.started_from(FROM_SNAPSHOT);
         self.stage("restoring");
         let mut vm = prepared
-            .start(
-                self.common,
-                self.planned,
-                Way::Restore,
-                &self.recorder,
-                self.observers(),
-            )
+            .start(self.common, self.planned, Way::Restore, self.observers())
             .map_err(|error| {
                 Failure::Final(Verdict::new(Outcome::Error, format!("set-up: {error:#}")))
             })?;
@@ -275,13 +269,7 @@ impl Run<'_> {
         self.stage("booting");
         let started = Instant::now();
         let mut vm = prepared
-            .start(
-                self.common,
-                self.planned,
-                way,
-                &self.recorder,
-                self.observers(),
-            )
+            .start(self.common, self.planned, way, self.observers())
             .map_err(|error| Verdict::new(Outcome::Error, format!("set-up: {error:#}")))?;
         match self.reach_agent(&mut vm, started) {
             Ok(()) => Ok(vm),

@@ -34,6 +34,7 @@ use crate::timeline::Recorder;
 use crate::vm::Observer;
 use crate::vm::Trouble;
 use crate::vm::Vm;
+use crate::xfail;
 
 mod boot;
 mod guide;
@@ -111,16 +112,25 @@ impl Verdict {
 /// Carries a run out, whatever happens; `stage` is told what is under way. The calling thread must
 /// live until this returns.
 pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
-    run_with(common, planned, stage, Vec::new(), &mut Unguided)
+    run_observed(common, planned, stage, Vec::new())
 }
 
-/// As [`run()`]; everything that comes from its machines is shown to `observers`, as it comes, and
-/// somebody goes along.
-pub fn run_with(
+/// The same; everything that comes from its machines is shown to `observers`, as it comes.
+pub fn run_observed(
     common: &Common,
     planned: &Planned<'_>,
     stage: &dyn Fn(&str),
     observers: Vec<Observer>,
+) -> RunResult {
+    run_with(common, planned, stage, observers, &mut Unguided)
+}
+
+/// The same, with somebody who goes along.
+pub fn run_with(
+    common: &Common,
+    planned: &Planned<'_>,
+    stage: &dyn Fn(&str),
+    mut observers: Vec<Observer>,
     guide: &mut dyn Guide,
 ) -> RunResult {
     let began = Instant::now();
@@ -137,6 +147,7 @@ pub fn run_with(
         .and_then(|()| Recorder::create(&dir, began));
     let verdict = match marked {
         Ok(recorder) => {
+            observers.push(recorder.observer());
             let mut run = Run {
                 common,
                 planned,
@@ -157,6 +168,7 @@ pub fn run_with(
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
+    xfail::judge(planned.scenario, planned.module, &mut result);
     if let Err(error) = markers::end(&dir, &result) {
         result.notes.push(format!("{error:#}"));
     }
@@ -168,11 +180,11 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
     let scenario = planned.scenario;
     RunResult {
         scenario: scenario.name.clone(),
-        name: scenario.name.clone(),
-        file: String::new(),
+        name: scenario.title(),
+        file: scenario.file.display().to_string(),
         about: scenario.about.clone(),
         rows: scenario.rows.clone(),
-        refs: Vec::new(),
+        refs: scenario.refs.clone(),
         kernel: common.index.kernel.clone(),
         module: planned.module.word().to_owned(),
         profile: common.index.profile.clone(),
@@ -281,7 +293,8 @@ impl Run<'_> {
             Err(trouble) => return Some(self.judge("looking at the modules", &trouble, vm)),
         };
         self.result.modules = collected.modules.clone();
-        evidence::wrong_module(self.planned.module, &collected)
+        let load = self.planned.scenario.needs.module.load;
+        evidence::wrong_module(self.planned.module, load, &collected)
             .map(|reason| Verdict::new(Outcome::Error, reason))
     }
 

@@ -133,7 +133,8 @@ mod tests {
         let mut packed = tempfile::tempfile().unwrap();
         pack(&before, &packed).unwrap();
         let length = packed.metadata().unwrap().len();
-        assert_eq!(length, (3 + 1 + 2 + 1) * PAGE as u64 + 16 * 6);
+        let pages = (3 + 1 + 2 + 1) * PAGE as u64;
+        assert!(length - pages < 16 * 8, "{length}");
         packed.rewind().unwrap();
         let after = memory();
         unpack(&packed, &after).unwrap();

@@ -6,3 +6,5 @@ mod input;
 mod machine;
 mod place;
 mod replay;
+mod results;
+mod terminal;
