@@ -12,6 +12,7 @@ pub mod accel;
 pub mod agentlog;
 pub mod artifacts;
 pub mod ask;
+pub mod bench;
 pub mod cli;
 pub mod console;
 pub mod disk;

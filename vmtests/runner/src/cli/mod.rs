@@ -11,6 +11,7 @@ use crate::scenario::LoadError;
 use crate::share;
 
 mod args;
+mod bench;
 mod doctor;
 mod exit;
 mod explain;
@@ -49,6 +50,8 @@ enum Verb {
     Shell(shell::ShellArgs),
     /// Repeat a run exactly, and say whether it ended the same way
     Replay(replay::ReplayArgs),
+    /// Measure what a run costs by itself
+    Bench(bench::BenchArgs),
     /// Say what this machine can do, and what to do about the rest
     Doctor(doctor::DoctorArgs),
     /// Make the reports anew from what a run left, also one that was killed
@@ -105,8 +108,8 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    const TYPED: [&str; 7] = [
-        "run", "mutants", "shell", "replay", "doctor", "lint", "explain",
+    const TYPED: [&str; 8] = [
+        "bench", "run", "mutants", "shell", "replay", "doctor", "lint", "explain",
     ];
     let typed = |verb: &OsString| TYPED.iter().any(|known| verb == known);
     if arguments.get(1).is_some_and(typed) {
@@ -130,6 +133,7 @@ pub fn main() -> i32 {
         Verb::Mutants(args) => mutants::run(&args),
         Verb::Shell(args) => shell::run(&args),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Merge(args) => merge::run(&args),

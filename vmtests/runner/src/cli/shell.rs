@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -21,6 +22,8 @@ use crate::shell;
 use crate::shell::Ended;
 use crate::shell::Session;
 use crate::shell::Stop;
+use crate::shell::gdb;
+use crate::shell::gdb::Debugging;
 
 /// What `shell` takes.
 #[derive(Debug, Args)]
@@ -30,6 +33,12 @@ pub(super) struct ShellArgs {
     /// Stop before this step (its number or its name); without it behind the last, or at a failure
     #[arg(long, value_name = "STEP")]
     at: Option<String>,
+    /// Let a debugger in: prints its command line and waits for it before the first step
+    #[arg(long)]
+    gdb: bool,
+    /// Seconds to wait for the debugger where standard input is no terminal
+    #[arg(long, value_name = "SECONDS", default_value = "600", requires = "gdb", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    gdb_wait: u32,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -56,9 +65,20 @@ pub(super) fn run(args: &ShellArgs) -> Result<i32, Refused> {
             .map_err(|text| Refused::input(anyhow!(text)))?,
         None => Stop::AtTheEnd,
     };
-    let mut session = Session::new(stop, steps.len(), None);
+    let debugging = args.gdb.then(|| {
+        let wait = Duration::from_secs(args.gdb_wait.into());
+        Debugging::new(&ready.common.index, planned.module, wait)
+    });
+    let mut common = ready.common.clone();
+    if args.gdb {
+        common.gdb = Some(0);
+        // All limits but that of the boot, which comes before the debugger.
+        common.scale *= gdb::PATIENCE;
+        common.boot_limit = common.boot_limit.div_f64(gdb::PATIENCE);
+    }
+    let mut session = Session::new(stop, steps.len(), debugging);
     let stage = |text: &str| eprintln!("vmtest: {text}");
-    let result = run::run_with(&ready.common, planned, &stage, Vec::new(), &mut session);
+    let result = run::run_with(&common, planned, &stage, Vec::new(), &mut session);
     eprintln!(
         "vmtest: what the run left is in {}",
         settings.out.join(&result.artifacts).display()
@@ -100,9 +120,12 @@ fn choose_files(settings: &mut RunArgs, scenario: &str) -> String {
 
 /// The run that is meant.
 fn choose<'a, 'b>(runs: &'a [Planned<'b>], name: &str) -> Result<&'a Planned<'b>, String> {
-    let mut meant = runs.iter().filter(|run| run.scenario.name == name);
+    // A whole name is one case of a matrix; the scenario's alone is all of them.
+    let mut meant = runs
+        .iter()
+        .filter(|run| run.scenario.title() == name || run.scenario.name == name);
     let all = || {
-        let names: Vec<&str> = runs.iter().map(|run| run.scenario.name.as_str()).collect();
+        let names: Vec<String> = runs.iter().map(|run| run.scenario.title()).collect();
         names.join(", ")
     };
     match (meant.next(), meant.next()) {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
+use vmtest_protocol::template::Var;
 
 use crate::accel::Accel;
 use crate::artifacts::Index;
@@ -19,6 +20,7 @@ use crate::results;
 use crate::results::RunResult;
 use crate::run::Common;
 use crate::scenario;
+use crate::scenario::Case;
 use crate::scenario::Scenario;
 use crate::snapshot::Digests;
 
@@ -37,6 +39,12 @@ pub struct Record {
     pub name: String,
     /// The run's folder under `runs/`.
     pub folder: String,
+    /// The scenario's file.
+    pub file: PathBuf,
+    /// The choice from the scenario's matrix.
+    pub case: Vec<(String, Var)>,
+    /// The line of each step in the file.
+    pub lines: Vec<usize>,
     /// `rust` or `c`.
     pub module: String,
     /// What all choices by chance came from.
@@ -128,6 +136,9 @@ pub fn record(
         schema: SCHEMA,
         name: result.name().to_owned(),
         folder: planned.folder.clone(),
+        file: planned.scenario.file.clone(),
+        case: planned.scenario.case.0.clone(),
+        lines: planned.scenario.lines.clone(),
         module: result.module.clone(),
         seed: result.seed,
         accel: common.accel,
@@ -165,7 +176,10 @@ impl Record {
             dir.join(RECORD).display(),
             record.schema
         );
-        let scenario = read(&dir.join(SCENARIO))?;
+        let mut scenario: Scenario = read(&dir.join(SCENARIO))?;
+        scenario.file.clone_from(&record.file);
+        scenario.case = Case(record.case.clone());
+        scenario.lines.clone_from(&record.lines);
         Ok((record, scenario))
     }
 
