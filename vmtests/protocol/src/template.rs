@@ -14,8 +14,8 @@ use serde_json::Value;
 
 /// What a variable holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Var {
     /// A number that can be calculated with.
     Number(i64),

@@ -251,7 +251,7 @@ fn verdict_file(qemu: &Path, kernel: &Path) -> Option<PathBuf> {
 }
 
 /// The project's cache folder.
-pub fn cache_root() -> Option<PathBuf> {
+pub(crate) fn cache_root() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(root) = set("CACHEFILES_RS_CACHE") {
         return Some(root.into());

@@ -57,14 +57,18 @@ pub fn requests_in(guest: &Path) -> Requests {
     requests
 }
 
-/// Why the run would say nothing about its subject, if another module than this is loaded.
-pub fn wrong_module(module: Module, collected: &Collected) -> Option<String> {
+/// Why the run would say nothing about its subject, if another module than this is loaded; with
+/// `load` false none may be.
+pub fn wrong_module(module: Module, load: bool, collected: &Collected) -> Option<String> {
     let loaded = |name: &str| collected.modules.iter().any(|module| module == name);
-    let right = loaded(module.sys_name()) && !loaded(module.other().sys_name());
+    let right = loaded(module.sys_name()) == load && !loaded(module.other().sys_name());
     (!right).then(|| {
+        let wanted = match load {
+            true => format!("the module `{}` alone should be loaded", module.sys_name()),
+            false => "the scenario wants no module loaded before its steps".to_owned(),
+        };
         format!(
-            "the subject was not reached: the module `{}` alone should be loaded, /sys/module has: {}",
-            module.sys_name(),
+            "the subject was not reached: {wanted}, /sys/module has: {}",
             collected.modules.join(", ")
         )
     })
@@ -190,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_run_on_the_wrong_module_proves_nothing() {
-        let wrong = |modules: &[&str]| wrong_module(Module::Rust, &collected(modules, 1));
+        let wrong = |modules: &[&str]| wrong_module(Module::Rust, true, &collected(modules, 1));
         assert_eq!(wrong(&["cachefiles_rs", "erofs"]), None);
         assert!(wrong(&["cachefiles", "erofs"]).is_some());
         assert!(wrong(&["cachefiles", "cachefiles_rs"]).is_some());

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which runs there are: every scenario with every module.
+//! Which runs there are: every case of every scenario with every module, and which of them the
+//! kernel does not allow.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 
 use vmtest_protocol::message::ModuleFile;
 
 use crate::artifacts::Index;
+use crate::scenario::KernelNeed;
+use crate::scenario::ModuleNeed;
 use crate::scenario::Scenario;
 
 /// A module under test.
@@ -45,16 +50,22 @@ impl Module {
         }
     }
 
-    /// What the guest loads for it, in this order.
-    pub fn files(self) -> Vec<ModuleFile> {
-        ["netfs", self.sys_name(), "erofs"]
-            .iter()
-            .map(|name| ModuleFile {
-                path: format!("/lib/modules/{name}.ko"),
-                params: String::new(),
-                load: true,
-            })
-            .collect()
+    /// What the guest loads for it, in this order, as far as the scenario wants that before its
+    /// first step.
+    pub fn files(self, need: &ModuleNeed) -> Vec<ModuleFile> {
+        [
+            ("netfs", String::new(), true),
+            (self.sys_name(), need.params.clone(), need.load),
+            // erofs needs the module's symbols: it cannot be loaded before it.
+            ("erofs", String::new(), need.load),
+        ]
+        .into_iter()
+        .map(|(name, params, load)| ModuleFile {
+            path: format!("/lib/modules/{name}.ko"),
+            params,
+            load,
+        })
+        .collect()
     }
 }
 
@@ -73,34 +84,204 @@ pub struct Planned<'a> {
     pub skip: Option<String>,
 }
 
-/// Every scenario with every module, or with `only` one. A module that the index lacks is skipped,
-/// visibly, unless it was asked for by name (that is checked before).
+/// Every scenario with every module, or with `only` one. What the kernel or the index does not
+/// allow is skipped, visibly; a module that was asked for by name is known to be there.
 pub fn expand<'a>(
     scenarios: &'a [Scenario],
     only: Option<Module>,
     index: &Index,
 ) -> Vec<Planned<'a>> {
+    let options = Options::of(index);
     let mut runs = Vec::new();
     for scenario in scenarios {
+        let unfit = unfit(&scenario.needs.kernel, index, &options);
         for module in Module::ALL {
             if only.is_some_and(|only| only != module) {
                 continue;
             }
             let there = index.modules.contains_key(module.word());
+            let missing = (!there).then(|| {
+                format!(
+                    "{} has no module `{}`: nothing was built to test",
+                    index.file.display(),
+                    module.word()
+                )
+            });
             runs.push(Planned {
                 scenario,
                 module,
                 initramfs: index.initramfs.clone(),
-                folder: format!("{}-{}-{}", scenario.name, index.kernel, module.word()),
-                skip: (!there).then(|| {
-                    format!(
-                        "{} has no module `{}`: nothing was built to test",
-                        index.file.display(),
-                        module.word()
-                    )
-                }),
+                folder: format!("{}-{}-{}", scenario.folder(), index.kernel, module.word()),
+                skip: unfit.clone().or(missing),
             });
         }
     }
     runs
+}
+
+/// A kernel version as it may stand in a scenario: `6.12`, `6.12.5`.
+pub fn version(text: &str) -> Option<Vec<u32>> {
+    let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+    parts.filter(|parts| (2..=3).contains(&parts.len()) && !text.contains('+'))
+}
+
+/// The version in a release such as `7.2.0-rc3-dirty`.
+fn release_version(release: &str) -> Option<Vec<u32>> {
+    let end = release
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(release.len());
+    version(release[..end].trim_end_matches('.'))
+}
+
+/// The options that a kernel was built with, or why they are not known.
+struct Options(Result<BTreeSet<String>, String>);
+
+impl Options {
+    fn of(index: &Index) -> Self {
+        let Some(file) = &index.config else {
+            return Options(Err(format!(
+                "{} does not say with which options its kernel was built: make it again",
+                index.file.display()
+            )));
+        };
+        Options(match fs::read_to_string(file) {
+            Ok(text) => Ok(set_options(&text)),
+            Err(error) => Err(format!(
+                "the kernel's options cannot be read from {}: {error}",
+                file.display()
+            )),
+        })
+    }
+}
+
+/// The options of a kernel's configuration file that are `y` or `m`, without `CONFIG_`.
+fn set_options(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("CONFIG_")?.split_once('='))
+        .filter(|(_, value)| matches!(*value, "y" | "m"))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+/// Why a scenario makes no sense on the index's kernel; `None` when it does.
+fn unfit(need: &KernelNeed, index: &Index, options: &Options) -> Option<String> {
+    let kernel = format!("kernel {} ({})", index.kernel, index.release);
+    let wanted = |text: &Option<String>| text.as_deref().and_then(version);
+    if need.at_least.is_some() || need.before.is_some() {
+        let Some(release) = release_version(&index.release) else {
+            return Some(format!(
+                "{kernel}: no version can be read from this release"
+            ));
+        };
+        if wanted(&need.at_least).is_some_and(|least| release < least) {
+            let least = need.at_least.as_deref().unwrap_or_default();
+            return Some(format!(
+                "{kernel} is older than {least}, which the scenario needs"
+            ));
+        }
+        if wanted(&need.before).is_some_and(|before| release >= before) {
+            let before = need.before.as_deref().unwrap_or_default();
+            return Some(format!(
+                "{kernel}: the scenario makes no sense from {before} on"
+            ));
+        }
+    }
+    if need.config.is_empty() {
+        return None;
+    }
+    let set = match &options.0 {
+        Ok(set) => set,
+        Err(why) => return Some(why.clone()),
+    };
+    let missing = need.config.iter().filter(|name| !set.contains(*name));
+    let missing: Vec<String> = missing.map(|name| format!("CONFIG_{name}")).collect();
+    (!missing.is_empty()).then(|| format!("{kernel} was built without {}", missing.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(dir: &std::path::Path) -> Index {
+        let config = dir.join("config");
+        let text = "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_D=\"y\"\n";
+        fs::write(&config, text).unwrap();
+        serde_json::from_value(serde_json::json!({
+            "schema": 1, "kernel": "6.12", "release": "6.12.117", "profile": "release",
+            "bzimage": "b", "initramfs": "i", "modules": {"c": "c.ko"}, "images": {},
+            "config": config,
+        }))
+        .unwrap()
+    }
+
+    fn scenario(kernel: &str) -> Scenario {
+        let text = format!("name: a\nabout: x\nneeds: {{kernel: {kernel}}}\nsteps: []\n");
+        serde_yaml::from_str(&text).unwrap()
+    }
+
+    fn skipped(kernel: &str) -> Vec<Option<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let scenarios = [scenario(kernel)];
+        let runs = expand(&scenarios, None, &index(dir.path()));
+        assert_eq!(runs.len(), 2);
+        runs.into_iter().map(|run| run.skip).collect()
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_fit_is_skipped_with_the_reason() {
+        for (kernel, reason) in [
+            (
+                "{at_least: \"6.13\"}",
+                "kernel 6.12 (6.12.117) is older than 6.13",
+            ),
+            ("{at_least: \"6.12.118\"}", "older than 6.12.118"),
+            ("{before: \"6.12\"}", "makes no sense from 6.12 on"),
+            (
+                "{config: [A, C, D, E]}",
+                "was built without CONFIG_C, CONFIG_D, CONFIG_E",
+            ),
+        ] {
+            for skip in skipped(kernel) {
+                let skip = skip.unwrap();
+                assert!(skip.contains(reason), "{skip}");
+            }
+        }
+        let fits = "{at_least: \"6.12\", before: \"7.2\", config: [A, B]}";
+        let skips = skipped(fits);
+        assert_eq!(skips[0], None);
+        assert!(skips[1].as_ref().unwrap().contains("no module `rust`"));
+    }
+
+    #[test]
+    fn without_its_configuration_a_kernel_is_not_taken_for_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = index(dir.path());
+        index.config = None;
+        let scenarios = [scenario("{config: [A]}")];
+        let runs = expand(&scenarios, Some(Module::C), &index);
+        assert!(runs[0].skip.as_ref().unwrap().contains("make it again"));
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        assert!(release_version("6.9.1") < version("6.12"));
+        assert!(release_version("7.2.0-rc3-dirty") >= version("7.2"));
+        assert_eq!(release_version("7.2-next"), version("7.2"));
+        for wrong in ["6", "6.x", "", "6.12.1.1", "v6.12", "6.+12"] {
+            assert_eq!(version(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_module_that_is_not_to_be_loaded_leaves_erofs_unloaded_too() {
+        let need = ModuleNeed {
+            params: "debug=1".to_owned(),
+            load: false,
+        };
+        let files = Module::Rust.files(&need);
+        let loaded: Vec<bool> = files.iter().map(|file| file.load).collect();
+        assert_eq!(loaded, [true, false, false]);
+        assert_eq!(files[1].params, "debug=1");
+        assert!(files[1].path.ends_with("/cachefiles_rs.ko"));
+    }
 }

@@ -21,10 +21,8 @@ use crate::qemu::devices;
 use crate::qemu::devices::Equipment;
 use crate::run::Common;
 use crate::scenario;
-use crate::scenario::DiskFs;
 use crate::share::ShareSpec;
 use crate::store;
-use crate::timeline::Recorder;
 use crate::vm::Observer;
 use crate::vm::Surroundings;
 use crate::vm::Traces;
@@ -146,7 +144,6 @@ impl Prepared {
         planned: &Planned<'_>,
         way: Way,
         observers: Vec<Observer>,
-        recorder: &Recorder,
     ) -> anyhow::Result<Vm> {
         Vm::start(
             &self.machine(common, planned, way)?,
@@ -156,7 +153,6 @@ impl Prepared {
                 splats: &common.splats,
                 traces: Traces {
                     dir: self.dir.clone(),
-                    recorder: recorder.clone(),
                 },
                 observers,
                 interrupt: common.interrupt.clone(),
@@ -192,16 +188,15 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
         .iter()
         .map(|need| message::Disk {
             serial: need.name.clone(),
-            at: (need.fs != DiskFs::None)
-                .then(|| need.at.clone().unwrap_or(format!("/{}", need.name))),
-            mount: true,
-            fs: "ext4".to_owned(),
+            at: need.mounted_at(),
+            mount: need.mount,
+            fs: need.fs.word().to_owned(),
             options: need.options.clone(),
         })
         .collect();
     Setup {
         boot: 0,
-        modules: planned.module.files(),
+        modules: planned.module.files(&needs.module),
         disks,
         shares,
     }

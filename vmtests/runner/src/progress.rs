@@ -26,6 +26,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
 /// How often the lines on a terminal are drawn again.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Characters of a run's name on a terminal.
+const NAME: usize = 32;
+
 /// Where progress is shown. Clones show it in the same place.
 #[derive(Clone)]
 pub struct Progress(Arc<Inner>);
@@ -121,7 +124,7 @@ impl Progress {
         }
         if let Some(bars) = &self.0.bars {
             let style =
-                ProgressStyle::with_template("{bar:24.green/dim} {pos}/{len} runs  {wide_msg}")
+                ProgressStyle::with_template("{bar:16.green/dim} {pos}/{len} runs  {wide_msg}")
                     .unwrap_or_else(|_| ProgressStyle::default_bar())
                     .progress_chars("━━─");
             bars.total.set_style(style);
@@ -195,7 +198,7 @@ impl Progress {
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
             let bar = ProgressBar::new_spinner().with_style(style);
             let bar = bars.all.insert_before(&bars.total, bar);
-            bar.set_prefix(name.to_owned());
+            bar.set_prefix(shortened(name));
             bar.enable_steady_tick(TICK);
             bar
         });
@@ -215,6 +218,18 @@ impl Progress {
             progress: self.clone(),
         }
     }
+}
+
+/// A name with its middle left out where it is too long: stage and step must have room beside it.
+fn shortened(name: &str) -> String {
+    let length = name.chars().count();
+    if length <= NAME {
+        return name.to_owned();
+    }
+    let end = NAME / 2;
+    let first: String = name.chars().take(NAME - end - 1).collect();
+    let last: String = name.chars().skip(length - end).collect();
+    format!("{first}…{last}")
 }
 
 /// A run that is shown; ends when it is dropped.
@@ -261,5 +276,21 @@ impl Drop for Shown {
             .runs()
             .under_way
             .retain(|run| run.id != self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_keep_their_beginning_and_their_end() {
+        assert_eq!(shortened("short-6.12-c"), "short-6.12-c");
+        let long = shortened("a-scenario-with-a-long-name-fs=ext4-n=12-6.12-rust");
+        assert_eq!(long.chars().count(), NAME);
+        assert!(
+            long.starts_with("a-scenario") && long.ends_with("12-6.12-rust"),
+            "{long}"
+        );
     }
 }

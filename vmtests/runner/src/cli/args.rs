@@ -9,8 +9,11 @@ use crate::accel::Wanted;
 use crate::matrix::Module;
 use crate::schedule::shard::Shard;
 
+/// Where results go when nobody says.
+pub(super) const DEFAULT_OUT: &str = "target/vmtest";
+
 /// What `run` and its relatives take.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct RunArgs {
     /// The artifact index that `images build --out FILE` wrote
     #[arg(long, value_name = "FILE")]
@@ -28,7 +31,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "configs/splats")]
     pub splats: PathBuf,
     /// Where results go
-    #[arg(long, value_name = "DIR", default_value = "target/vmtest")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     pub out: PathBuf,
     /// How guest instructions are executed
     #[arg(long, value_enum, default_value = "auto")]
@@ -48,12 +51,6 @@ pub(super) struct RunArgs {
     /// Multiplies every limit, for slow machines
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
     pub limits: f64,
-    /// Boot every machine, instead of restoring a memory snapshot of one that booted before
-    #[arg(long)]
-    pub cold: bool,
-    /// Makes all choices by chance again as the run did whose results name this seed
-    #[arg(long, value_name = "NUMBER")]
-    pub seed: Option<u64>,
     /// Only a part of the runs: part I of N
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
@@ -61,6 +58,12 @@ pub(super) struct RunArgs {
     /// given the same one; without it, runs count as equally long
     #[arg(long, value_name = "FILE", requires = "shard")]
     pub durations: Option<PathBuf>,
+    /// Boot every machine, instead of restoring a memory snapshot of one that booted before
+    #[arg(long)]
+    pub cold: bool,
+    /// Makes all choices by chance again as the run did whose results name this seed
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
     /// Keep the guests' disks
     #[arg(long)]
     pub keep_disks: bool,

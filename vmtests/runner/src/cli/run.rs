@@ -69,7 +69,7 @@ fn take_part(
         .iter()
         .map(|run| {
             let module = run.module.word().to_owned();
-            (run.scenario.name.clone(), kernel.to_owned(), module)
+            (run.scenario.title(), kernel.to_owned(), module)
         })
         .collect();
     let (parts, split) = shard::split(&keys, durations, shard.of);

@@ -51,7 +51,7 @@ pub fn make(need: &DiskNeed, dir: &Path, logged: bool) -> anyhow::Result<DiskFil
         .and_then(|disk| disk.set_len(size))
         .with_context(|| format!("cannot make the disk {} of {size} bytes", file.display()))?;
     match need.fs {
-        DiskFs::Ext4 => mkfs_ext4(&file, &need.mkfs)?,
+        DiskFs::Ext4 | DiskFs::Ext2 => mkfs(need.fs.word(), &file, &need.mkfs)?,
         DiskFs::None => {}
     }
     let disk = DiskFile {
@@ -75,9 +75,10 @@ pub fn empty_log(disk: &DiskFile) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn mkfs_ext4(file: &Path, further: &[String]) -> anyhow::Result<()> {
-    let program = exec::find_program("mkfs.ext4")
-        .context("mkfs.ext4 is not installed: install the package e2fsprogs")?;
+fn mkfs(fs: &str, file: &Path, further: &[String]) -> anyhow::Result<()> {
+    let name = format!("mkfs.{fs}");
+    let program = exec::find_program(&name)
+        .with_context(|| format!("{name} is not installed: install the package e2fsprogs"))?;
     let output = Command::new(program)
         .args(["-q", "-F", "-U", FIXED_UUID, "-E"])
         // Nothing is left for the guest's kernel to do in the background.
@@ -89,10 +90,10 @@ fn mkfs_ext4(file: &Path, further: &[String]) -> anyhow::Result<()> {
         .env("E2FSPROGS_FAKE_TIME", "1700000000")
         .stdin(Stdio::null())
         .output()
-        .context("cannot run mkfs.ext4")?;
+        .with_context(|| format!("cannot run {name}"))?;
     ensure!(
         output.status.success(),
-        "mkfs.ext4 {} {}: {}: {}",
+        "{name} {} {}: {}: {}",
         further.join(" "),
         file.display(),
         output.status,

@@ -108,7 +108,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let recorder = Recorder::create(dir.path(), Instant::now()).unwrap();
         for number in 0..1000 {
-            recorder.console(&format!("line {number}"));
+            recorder.line(&format!("line {number}"));
             if number == 400 {
                 recorder.host(Level::Warn, "matters");
             }

@@ -105,8 +105,8 @@ fn hostile_text_stays_text_wherever_it_comes_from() {
     let dir = out.path().join("runs/x");
     std::fs::create_dir_all(&dir).unwrap();
     let recorder = Recorder::create(&dir, Instant::now()).unwrap();
-    recorder.console(HOSTILE);
-    recorder.console(&"<b>".repeat(1 << 19));
+    recorder.line(HOSTILE);
+    recorder.line(&"<b>".repeat(1 << 19));
     let html = page(out.path(), vec![run]);
     balanced(&html);
     for never in [
@@ -220,7 +220,7 @@ fn a_report_of_a_thousand_runs_stays_small() {
             std::fs::create_dir_all(&dir).unwrap();
             let recorder = Recorder::create(&dir, Instant::now()).unwrap();
             for line in 0..100 {
-                recorder.console(&format!("line {line}"));
+                recorder.line(&format!("line {line}"));
             }
             run
         })

@@ -201,12 +201,14 @@ impl RunResult {
 
     /// The step that did not pass, innermost last.
     pub fn failing(&self) -> Vec<&StepResult> {
-        let mut path = Vec::new();
-        let mut steps = &self.steps;
-        while let Some(step) = steps.iter().find(|s| s.outcome != StepOutcome::Passed) {
-            path.push(step);
-            steps = &step.steps;
-        }
+        let bad = |step: &&StepResult| step.outcome != StepOutcome::Passed;
+        let Some(outer) = self.steps.iter().find(bad) else {
+            return Vec::new();
+        };
+        let mut path = vec![outer];
+        // Those inside are listed by their paths: the longest is the innermost.
+        let depth = |step: &&StepResult| step.step.matches(" / ").count();
+        path.extend(outer.steps.iter().filter(bad).max_by_key(depth));
         path
     }
 
@@ -267,6 +269,38 @@ mod tests {
         );
         assert_eq!(headline("a is 1\nmore"), "a is 1");
         assert_eq!(headline(""), "");
+    }
+
+    #[test]
+    fn the_innermost_step_that_failed_is_found() {
+        let step = |name: &str, outcome: StepOutcome| StepResult {
+            step: name.to_owned(),
+            action: String::new(),
+            line: None,
+            outcome,
+            reason: String::new(),
+            start_s: 0.0,
+            seconds: 0.0,
+            expected: None,
+            seen: None,
+            steps: Vec::new(),
+            unlisted: 0,
+        };
+        let mut run = run("a", Outcome::Failed, "x");
+        assert!(run.failing().is_empty());
+        run.steps = vec![
+            step("fine", StepOutcome::Passed),
+            StepResult {
+                steps: vec![
+                    step("i=0 / mount", StepOutcome::Passed),
+                    step("i=1 / group / mount", StepOutcome::Failed),
+                    step("i=1 / group", StepOutcome::Failed),
+                ],
+                ..step("repeat", StepOutcome::Failed)
+            },
+        ];
+        let names: Vec<_> = run.failing().iter().map(|step| &*step.step).collect();
+        assert_eq!(names, ["repeat", "i=1 / group / mount"]);
     }
 
     #[test]

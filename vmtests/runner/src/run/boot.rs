@@ -176,13 +176,7 @@ impl Run<'_> {
         self.started_from(FROM_SNAPSHOT);
         self.stage("restoring");
         let mut vm = prepared
-            .start(
-                self.common,
-                self.planned,
-                Way::Restore,
-                self.observers(),
-                &self.recorder,
-            )
+            .start(self.common, self.planned, Way::Restore, self.observers())
             .map_err(|error| {
                 Failure::Final(Verdict::new(Outcome::Error, format!("set-up: {error:#}")))
             })?;
@@ -273,13 +267,7 @@ impl Run<'_> {
         self.stage("booting");
         let started = Instant::now();
         let mut vm = prepared
-            .start(
-                self.common,
-                self.planned,
-                way,
-                self.observers(),
-                &self.recorder,
-            )
+            .start(self.common, self.planned, way, self.observers())
             .map_err(|error| Verdict::new(Outcome::Error, format!("set-up: {error:#}")))?;
         match self.reach_agent(&mut vm, started) {
             Ok(()) => Ok(vm),

@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::matrix::Planned;
 use crate::prepare;
 use crate::prepare::Prepared;
+use crate::replay;
 use crate::results::Outcome;
 use crate::results::RunResult;
 use crate::results::invocation;
@@ -33,14 +34,18 @@ use crate::timeline::Recorder;
 use crate::vm::Observer;
 use crate::vm::Trouble;
 use crate::vm::Vm;
+use crate::xfail;
 
 mod boot;
+mod guide;
 mod host;
 mod judge;
 mod steps;
 mod walk;
 
 use boot::Boot;
+pub use guide::Guide;
+pub use guide::Unguided;
 
 /// Longest wait for the evidence of a run that passed.
 const COLLECT_LIMIT: Duration = Duration::from_secs(30);
@@ -119,6 +124,17 @@ pub fn run_observed(
     stage: &dyn Fn(&str),
     observers: Vec<Observer>,
 ) -> RunResult {
+    run_with(common, planned, stage, observers, &mut Unguided)
+}
+
+/// The same, with somebody who goes along.
+pub fn run_with(
+    common: &Common,
+    planned: &Planned<'_>,
+    stage: &dyn Fn(&str),
+    mut observers: Vec<Observer>,
+    guide: &mut dyn Guide,
+) -> RunResult {
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
     let mut result = begin(common, planned, artifacts.clone());
@@ -128,17 +144,21 @@ pub fn run_observed(
         return result;
     }
     let dir = common.out.join(&artifacts);
-    let marked = markers::begin(&dir, &result).and_then(|()| Recorder::create(&dir, began));
+    let marked = markers::begin(&dir, &result)
+        .and_then(|()| replay::record(&dir, common, planned, &result))
+        .and_then(|()| Recorder::create(&dir, began));
     let verdict = match marked {
         Ok(recorder) => {
+            observers.push(recorder.observer());
             let mut run = Run {
                 common,
                 planned,
                 dir: dir.clone(),
                 stage,
+                recorder,
+                guide,
                 observers,
                 chance: Chance::new(seed::of_run(common.seed, &planned.folder)),
-                recorder,
                 off: false,
                 before: message::Requests::default(),
                 result: &mut result,
@@ -152,6 +172,7 @@ pub fn run_observed(
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
+    xfail::judge(planned.scenario, planned.module, &mut result);
     if let Err(error) = markers::end(&dir, &result) {
         result.notes.push(format!("{error:#}"));
     }
@@ -163,11 +184,11 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
     let scenario = planned.scenario;
     RunResult {
         scenario: scenario.name.clone(),
-        name: scenario.name.clone(),
-        file: String::new(),
+        name: scenario.title(),
+        file: scenario.file.display().to_string(),
         about: scenario.about.clone(),
         rows: scenario.rows.clone(),
-        refs: Vec::new(),
+        refs: scenario.refs.clone(),
         kernel: common.index.kernel.clone(),
         module: planned.module.word().to_owned(),
         profile: common.index.profile.clone(),
@@ -201,9 +222,10 @@ struct Run<'a> {
     planned: &'a Planned<'a>,
     dir: PathBuf,
     stage: &'a dyn Fn(&str),
+    recorder: Recorder,
+    guide: &'a mut dyn Guide,
     observers: Vec<Observer>,
     chance: Chance,
-    recorder: Recorder,
     /// Whether the power was cut and not switched on again.
     off: bool,
     /// Requests of the boots that ended with a power cut.
@@ -243,7 +265,14 @@ impl Run<'_> {
             return verdict;
         }
         self.result.seconds_to_first_step = Some(started.elapsed().as_secs_f64());
-        if let Some(mut verdict) = self.steps(prepared, vm) {
+        if let Err(trouble) = self.guide.ready(vm) {
+            let verdict = self.judge("before the first step", &trouble, vm);
+            self.end_badly(vm);
+            return verdict;
+        }
+        let verdict = self.steps(prepared, vm);
+        self.guide.stopped(vm, verdict.as_ref());
+        if let Some(mut verdict) = verdict {
             if let Some(collected) = self.end_badly(vm) {
                 evidence::record(self.result, &collected);
             }
@@ -271,7 +300,8 @@ impl Run<'_> {
             Err(trouble) => return Some(self.judge("looking at the modules", &trouble, vm)),
         };
         self.result.modules = collected.modules.clone();
-        evidence::wrong_module(self.planned.module, &collected)
+        let load = self.planned.scenario.needs.module.load;
+        evidence::wrong_module(self.planned.module, load, &collected)
             .map(|reason| Verdict::new(Outcome::Error, reason))
     }
 

@@ -76,20 +76,32 @@ impl Run<'_> {
             faults: Faults::default(),
             number: 0,
         };
-        for step in &scenario.steps {
+        for (index, step) in scenario.steps.iter().enumerate() {
+            if !self.guide.goes_on(index + 1, step) {
+                let reason = format!("stopped before step {}, as asked", index + 1);
+                return Some(Verdict::new(Outcome::Skipped, reason));
+            }
             scene.number += 1;
             let (number, all) = (scene.number, scenario.steps.len());
             (self.stage)(&format!("{number}/{all} {}", step.title()));
             self.recorder.step_begins(number, all, step);
             let what = format!("step {number} ({})", step.title());
             let began = Instant::now();
-            match self.carry_out(&mut scene, step, &vars, "", &what, whole) {
-                Ok(seconds) => self.record(step, StepOutcome::Passed, "", seconds),
-                Err(stop) => {
-                    let seconds = began.elapsed().as_secs_f64();
-                    self.record(step, stop.outcome, &stop.reason, seconds);
-                    return Some(stop.verdict);
-                }
+            let ended = self.carry_out(&mut scene, step, &vars, "", &what, whole);
+            let (outcome, reason, seconds) = match &ended {
+                Ok(seconds) => (StepOutcome::Passed, "", *seconds),
+                Err(stop) => (
+                    stop.outcome,
+                    stop.reason.as_str(),
+                    began.elapsed().as_secs_f64(),
+                ),
+            };
+            self.record(step, outcome, reason, seconds);
+            if let Some(result) = self.result.steps.last_mut() {
+                result.line = scenario.lines.get(index).map(|line| *line as u32);
+            }
+            if let Err(stop) = ended {
+                return Some(stop.verdict);
             }
         }
         None

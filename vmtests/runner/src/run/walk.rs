@@ -19,6 +19,7 @@ use super::steps::Scene;
 use super::steps::Stop;
 use crate::results::Outcome;
 use crate::results::StepOutcome;
+use crate::vm::Seen;
 
 impl Run<'_> {
     /// Carries one step out, by whom it belongs to. `path` leads to it from the outermost step.
@@ -144,11 +145,12 @@ impl Run<'_> {
 
     /// The timeline learns of inner steps as it does of those in the guest.
     fn tell_inner(&self, scene: &Scene<'_>, path: &str, outcome: Option<message::Outcome>) {
-        self.recorder.message(&FromAgent::Inner {
+        let message = FromAgent::Inner {
             id: scene.number,
             path: path.to_owned(),
             outcome,
-        });
+        };
+        self.recorder.see(Instant::now(), &Seen::Agent(&message));
     }
 }
 

@@ -1,10 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Errors in a scenario file as people want them: file, line, column, the text itself, and the
-//! nearest word that would have been right.
+//! Mistakes in a file as people want them: file, line, column, the text itself, and the nearest
+//! word that would have been right. On a terminal they are drawn by miette; elsewhere they are
+//! lines that editors and `grep` understand: `FILE:LINE:COLUMN: what is wrong`.
 
 use std::fmt;
+use std::io::IsTerminal;
+use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use miette::GraphicalReportHandler;
+use miette::GraphicalTheme;
+use miette::LabeledSpan;
+use miette::SourceCode;
+
+use super::source::line_column;
+
+/// Widest excerpt of a line, in characters.
+const SHOWN: usize = 100;
 
 /// What is wrong in a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,14 +27,18 @@ pub struct Diagnosis {
     pub file: PathBuf,
     /// Line, counted from 1, where it is known.
     pub line: Option<usize>,
-    /// Column, counted from 1, where it is known.
+    /// Column in characters, counted from 1, where it is known.
     pub column: Option<usize>,
     /// The line's text.
     pub text: Option<String>,
     /// What is wrong.
     pub message: String,
-    /// What to write instead.
-    pub hint: Option<String>,
+    /// What to do about it.
+    pub help: Vec<String>,
+    /// The `include`s by which the file came here, the nearest first.
+    pub included: Vec<Diagnosis>,
+    /// The file's text and the bytes that are meant.
+    place: Option<(Arc<str>, Range<usize>)>,
 }
 
 impl Diagnosis {
@@ -32,58 +50,77 @@ impl Diagnosis {
             column: None,
             text: None,
             message: message.into(),
-            hint: None,
+            help: Vec::new(),
+            included: Vec::new(),
+            place: None,
         }
     }
 
-    /// An error at the first place where `word` stands in `source`; about the whole file when it
-    /// does not.
-    pub fn at_word(file: &Path, source: &str, word: &str, message: impl Into<String>) -> Self {
+    /// An error at these bytes of the file's text.
+    pub fn at(file: &Path, text: &str, bytes: Range<usize>, message: impl Into<String>) -> Self {
+        let (line, column) = line_column(text, bytes.start);
+        let start = bytes.start.min(text.len());
+        // A label spans one line: what lies below is seen anyway.
+        let rest = text.get(start..).unwrap_or_default();
+        let line_end = start + rest.find('\n').unwrap_or(rest.len());
+        let end = bytes.end.clamp(start, line_end.max(start));
+        let meant = text.get(start..end).unwrap_or_default().trim_end().len();
         let mut diagnosis = Self::whole_file(file, message);
-        if let Some((line, column)) = find_word(source, word, 0) {
-            diagnosis.place(source, line, column);
-        }
+        diagnosis.line = Some(line);
+        diagnosis.column = Some(column);
+        diagnosis.text = text.lines().nth(line - 1).map(str::to_owned);
+        diagnosis.place = Some((text.into(), start..start + meant));
         diagnosis
     }
 
-    /// What the YAML parser found.
-    pub fn from_yaml(file: &Path, source: &str, error: &serde_yaml::Error) -> Self {
-        // The parser appends the place to its message; here it stands in front.
-        let mut message = error.to_string();
-        if let Some(at) = message.rfind(" at line ") {
-            message.truncate(at);
-        }
-        let mut diagnosis = Self::whole_file(file, message);
-        let unknown = unknown_word(&diagnosis.message);
-        if let Some(location) = error.location() {
-            // The parser may point at the map that holds the word: look for the word itself.
-            let found = unknown
-                .as_ref()
-                .and_then(|(word, _)| find_word(source, word, location.line().saturating_sub(1)));
-            let (line, column) = found.unwrap_or((location.line(), location.column()));
-            diagnosis.place(source, line, column);
-        }
-        if let Some((word, known)) = unknown {
-            diagnosis.hint = nearest(&word, known.iter().map(String::as_str))
-                .map(|near| format!("did you mean `{near}`?"));
-        }
-        diagnosis
-    }
-
-    /// Adds what to write instead.
-    pub fn with_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint;
+    /// Adds what to do.
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help.push(help.into());
         self
     }
 
-    fn place(&mut self, source: &str, line: usize, column: usize) {
-        self.line = Some(line);
-        self.column = Some(column);
-        self.text = source
-            .lines()
-            .nth(line.saturating_sub(1))
-            .map(str::to_owned);
+    /// Adds the nearest right word, where there is one.
+    pub fn with_nearest<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        match nearest(word, known) {
+            Some(near) => self.with_help(format!("did you mean `{near}`?")),
+            None => self,
+        }
     }
+
+    /// How many characters are meant; at least one.
+    fn width(&self) -> usize {
+        self.place
+            .as_ref()
+            .and_then(|(text, bytes)| text.get(bytes.clone()))
+            .map_or(1, |meant| meant.chars().count().max(1))
+    }
+
+    /// As miette draws it.
+    pub fn drawn(&self, colors: bool) -> String {
+        let theme = match colors {
+            true => GraphicalTheme::unicode(),
+            false => GraphicalTheme::unicode_nocolor(),
+        };
+        let mut text = String::new();
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(100);
+        let drawn = Drawn::of(self);
+        match handler.render_report(&mut text, &drawn) {
+            Ok(()) => text,
+            Err(_) => format!("{self}\n"),
+        }
+    }
+}
+
+/// All mistakes as they are shown on standard error here: drawn on a terminal, else as lines.
+/// `NO_COLOR` (see no-color.org) is honoured.
+pub fn shown(wrong: &[Diagnosis]) -> String {
+    if !std::io::stderr().is_terminal() {
+        let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        return lines.join("\n");
+    }
+    let colors = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    wrong.iter().map(|one| one.drawn(colors)).collect()
 }
 
 impl fmt::Display for Diagnosis {
@@ -94,90 +131,179 @@ impl fmt::Display for Diagnosis {
         }
         write!(f, ": {}", self.message)?;
         if let (Some(text), Some(column)) = (&self.text, self.column) {
-            // A long line is shown around the place only.
-            let skip = column.saturating_sub(60);
-            let shown: String = text.chars().skip(skip).take(100).collect();
-            let pad = " ".repeat(column.saturating_sub(1).saturating_sub(skip));
-            write!(f, "\n    | {shown}\n    | {pad}^")?;
+            // A long line is shown around the place only; a tab would move the caret.
+            let skip = column.saturating_sub(SHOWN * 6 / 10);
+            let shown: String = text
+                .chars()
+                .skip(skip)
+                .take(SHOWN)
+                .map(|c| if c == '\t' { ' ' } else { c })
+                .collect();
+            let before = column.saturating_sub(1).saturating_sub(skip);
+            let carets = self.width().min(SHOWN.saturating_sub(before)).max(1);
+            let (pad, carets) = (" ".repeat(before), "^".repeat(carets));
+            write!(f, "\n    | {}\n    | {pad}{carets}", shown.trim_end())?;
         }
-        if let Some(hint) = &self.hint {
-            write!(f, "\n    = {hint}")?;
+        for help in &self.help {
+            write!(f, "\n    = {help}")?;
+        }
+        for from in &self.included {
+            write!(f, "\n    = included from {}", from.file.display())?;
+            if let (Some(line), Some(column)) = (from.line, from.column) {
+                write!(f, ":{line}:{column}")?;
+            }
         }
         Ok(())
     }
 }
 
-/// The word that is nearest to `word`, if any is near at all.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (word.len().max(candidate.len()) / 3).max(1))
-        .min()
-        .map(|(_, candidate)| candidate)
+/// A diagnosis in miette's terms.
+#[derive(Debug)]
+struct Drawn {
+    message: String,
+    help: Option<String>,
+    label: Option<(miette::NamedSource<String>, Range<usize>)>,
+    related: Vec<Drawn>,
+    advice: bool,
 }
 
-/// The unknown word of serde's message, and the words that it lists as known.
-fn unknown_word(message: &str) -> Option<(String, Vec<String>)> {
-    let rest = ["unknown field `", "unknown variant `"]
-        .iter()
-        .find_map(|start| message.find(start).map(|at| &message[at + start.len()..]))?;
-    let (word, rest) = rest.split_once('`')?;
-    let known = rest.split('`').skip(1).step_by(2).map(str::to_owned);
-    Some((word.to_owned(), known.collect()))
-}
-
-/// Line and column (from 1) of the first place where `word` stands alone, from line `skip` on.
-fn find_word(source: &str, word: &str, skip: usize) -> Option<(usize, usize)> {
-    let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    for (number, line) in source.lines().enumerate().skip(skip) {
-        // What follows a `#` after a space is a comment.
-        let code = match line.find(" #") {
-            Some(at) => &line[..at],
-            None if line.starts_with('#') => continue,
-            None => line,
-        };
-        for (at, _) in code.match_indices(word) {
-            let before = code[..at].chars().next_back();
-            let after = code[at + word.len()..].chars().next();
-            if !before.is_some_and(inside) && !after.is_some_and(inside) {
-                return Some((number + 1, code[..at].chars().count() + 1));
-            }
+impl Drawn {
+    fn of(diagnosis: &Diagnosis) -> Self {
+        let label = diagnosis.place.as_ref().map(|(text, bytes)| {
+            let name = diagnosis.file.display().to_string();
+            (
+                miette::NamedSource::new(name, text.to_string()),
+                bytes.clone(),
+            )
+        });
+        let related = diagnosis.included.iter().map(|from| Drawn {
+            message: "included from here".to_owned(),
+            advice: true,
+            ..Drawn::of(from)
+        });
+        Drawn {
+            message: match label {
+                Some(_) => diagnosis.message.clone(),
+                None => format!("{}: {}", diagnosis.file.display(), diagnosis.message),
+            },
+            help: (!diagnosis.help.is_empty()).then(|| diagnosis.help.join("\n")),
+            label,
+            related: related.collect(),
+            advice: false,
         }
     }
-    None
+}
+
+impl fmt::Display for Drawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Drawn {}
+
+impl miette::Diagnostic for Drawn {
+    fn severity(&self) -> Option<miette::Severity> {
+        self.advice.then_some(miette::Severity::Advice)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let help = self.help.as_ref()?;
+        Some(Box::new(help))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.label.as_ref().map(|(source, _)| source as _)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let (_, bytes) = self.label.as_ref()?;
+        let label = LabeledSpan::new_primary_with_span(Some("here".to_owned()), bytes.clone());
+        Some(Box::new(std::iter::once(label)))
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        let related = self
+            .related
+            .iter()
+            .map(|one| one as &dyn miette::Diagnostic);
+        (!self.related.is_empty()).then(|| Box::new(related) as _)
+    }
+}
+
+/// The word that is nearest to `word`, if any is near at all.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Distances are quadratic in the length: nobody mistypes a word into a page.
+    let short = |text: &str| text.len() <= 200;
+    known
+        .into_iter()
+        .filter(|candidate| short(candidate) && short(word) && *candidate != word)
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| {
+            *distance <= ((word.len().max(candidate.len()) + 1) / 3).max(1)
+        })
+        .min()
+        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TEXT: &str = "needs:\n  imges: []\n";
+
+    fn example() -> Diagnosis {
+        Diagnosis::at(Path::new("a.yaml"), TEXT, 9..14, "unknown key `imges`")
+            .with_nearest("imges", ["disks", "images"])
+    }
+
     #[test]
     fn the_nearest_word_is_near_or_none() {
         let words = ["images", "disks", "memory", "cpus"];
-        assert_eq!(nearest("imges", words.into_iter()), Some("images"));
-        assert_eq!(nearest("cpu", words.into_iter()), Some("cpus"));
-        assert_eq!(nearest("weather", words.into_iter()), None);
+        assert_eq!(nearest("imges", words), Some("images"));
+        assert_eq!(nearest("cpu", words), Some("cpus"));
+        assert_eq!(nearest("weather", words), None);
+        assert_eq!(nearest(&"i".repeat(1 << 20), words), None);
     }
 
     #[test]
-    fn a_word_is_found_where_it_stands_alone_and_not_in_comments() {
-        let source = "# imges: no\nneeds:\n  ximges: 1 # imges\n  imges: [small]\n";
-        assert_eq!(find_word(source, "imges", 0), Some((4, 3)));
-        assert_eq!(find_word(source, "absent", 0), None);
-    }
-
-    #[test]
-    fn a_diagnosis_shows_place_text_and_hint() {
-        let diagnosis = Diagnosis::at_word(
-            Path::new("a.yaml"),
-            "needs:\n  imges: []\n",
-            "imges",
-            "unknown field `imges`",
-        )
-        .with_hint(Some("did you mean `images`?".to_owned()));
+    fn as_lines_a_mistake_shows_place_text_and_help() {
         assert_eq!(
-            diagnosis.to_string(),
-            "a.yaml:2:3: unknown field `imges`\n    |   imges: []\n    |   ^\n    = did you mean `images`?"
+            example().to_string(),
+            "a.yaml:2:3: unknown key `imges`\n    |   imges: []\n    |   ^^^^^\n    = did you mean \
+             `images`?"
         );
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_place() {
+        let text = format!("a: [{}bad]\n", "good, ".repeat(100));
+        let at = text.find("bad").unwrap();
+        let shown = Diagnosis::at(Path::new("a.yaml"), &text, at..at + 3, "x").to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[1].len() < 120, "{shown}");
+        let caret = lines[2].find('^').unwrap();
+        assert_eq!(&lines[1][caret..caret + 3], "bad", "{shown}");
+    }
+
+    #[test]
+    fn drawn_it_shows_the_same_and_where_it_was_included() {
+        let mut diagnosis = example();
+        let from = Diagnosis::at(Path::new("b.yaml"), "- include: x\n", 2..9, "");
+        diagnosis.included.push(from);
+        let plain = diagnosis.drawn(false);
+        for part in [
+            "unknown key `imges`",
+            "a.yaml:2:3",
+            "did you mean `images`?",
+            "included from here",
+            "b.yaml:1:3",
+        ] {
+            assert!(plain.contains(part), "{part}:\n{plain}");
+        }
+        assert!(!plain.contains('\u{1b}'), "{plain}");
+        assert!(diagnosis.drawn(true).contains('\u{1b}'));
+        let whole = Diagnosis::whole_file(Path::new("c.yaml"), "is gone");
+        assert!(whole.drawn(false).contains("c.yaml: is gone"));
     }
 }

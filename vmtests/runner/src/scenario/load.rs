@@ -1,24 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Reading scenario files, and filling in their parameters.
+//! Reading scenario files into cases, with all that is wrong in them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use vmtest_protocol::template;
+use serde::Deserialize;
 use vmtest_protocol::template::Var;
+use vmtest_protocol::template::Vars;
 
-use super::Needs;
+use super::Piece;
 use super::Scenario;
+use super::cases;
+use super::cases::MAX_CASES;
+use super::cases::Matrix;
 use super::check;
+use super::diagnose;
 use super::diagnose::Diagnosis;
 use super::diagnose::nearest;
+use super::include;
+use super::read;
+use super::source;
+use super::source::Sources;
+use super::tree;
+use super::tree::Node;
+use super::tree::Value;
 use crate::artifacts::Index;
 
-/// No scenario file is longer than this, in bytes.
-const MAX_FILE: u64 = 1 << 20;
+/// The folder, beside the scenarios, whose files are pieces.
+const PIECES: &str = "pieces";
 
 /// Parameters from the command line: `--param NAME=VALUE`.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +55,11 @@ impl Overrides {
         Ok(Overrides(overrides))
     }
 
+    /// The value that was given for a variable.
+    pub fn get(&self, name: &str) -> Option<&Var> {
+        self.0.get(name)
+    }
+
     /// The first name that none of the scenarios has, with the nearest one that some has.
     fn unknown<'a>(&'a self, scenarios: &'a [Scenario]) -> Option<(&'a str, Option<&'a str>)> {
         let known = || scenarios.iter().flat_map(|scenario| scenario.params.keys());
@@ -56,48 +74,51 @@ pub struct LoadError(pub Vec<Diagnosis>);
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, diagnosis) in self.0.iter().enumerate() {
-            if number > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{diagnosis}")?;
-        }
-        Ok(())
+        f.write_str(diagnose::shown(&self.0).trim_end())
     }
 }
 
 impl std::error::Error for LoadError {}
 
-/// Reads every scenario of a folder whose name contains `filter`, sorted by name. Files that the
-/// filter leaves out are not read: a broken one does not stand in the way of the others.
+/// What a file holds: its cases, as far as they could be read, and its mistakes.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// A scenario for each case of the matrix; none when something is wrong.
+    pub cases: Vec<Scenario>,
+    /// What is wrong.
+    pub wrong: Vec<Diagnosis>,
+}
+
+/// Reads every scenario of a folder of which a case's full name contains `filter`, sorted by name.
+/// Files that the filter leaves out are not looked at: a broken one does not stand in the way of
+/// the others.
 pub fn load_all(
     dir: &Path,
     filter: Option<&str>,
     overrides: &Overrides,
     index: &Index,
 ) -> Result<Vec<Scenario>, LoadError> {
-    let files = scenario_files(dir)?;
-    let names: Vec<String> = files
-        .iter()
-        .map(|file| {
-            file.file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
+    let files = scenario_files(dir).map_err(|wrong| LoadError(vec![*wrong]))?;
+    let mut names = Vec::new();
     let mut scenarios = Vec::new();
     let mut wrong = Vec::new();
     let mut chosen = 0;
-    for (file, name) in files.iter().zip(&names) {
-        if !filter.is_none_or(|filter| name.contains(filter)) {
+    for file in &files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let Some(filter) = filter.filter(|filter| !name.contains(filter)) else {
+            let mut loaded = load_file(file, overrides, Some(index));
+            chosen += 1;
+            scenarios.append(&mut loaded.cases);
+            wrong.append(&mut loaded.wrong);
             continue;
-        }
-        chosen += 1;
-        match load_one(file, overrides, index) {
-            Ok(scenario) => scenarios.push(scenario),
-            Err(mut diagnoses) => wrong.append(&mut diagnoses),
-        }
+        };
+        // The filter may mean some cases of it: `enospc[fs=ext2`, or `fs=ext2` alone.
+        let loaded = load_file(file, overrides, Some(index));
+        let cases = loaded.cases.into_iter();
+        let mut meant: Vec<_> = cases.filter(|case| case.title().contains(filter)).collect();
+        chosen += usize::from(!meant.is_empty());
+        scenarios.append(&mut meant);
+        names.push(name.into_owned());
     }
     if chosen == 0 {
         let message = match filter {
@@ -112,8 +133,11 @@ pub fn load_all(
     if wrong.is_empty() {
         if let Some((stray, near)) = overrides.unknown(&scenarios) {
             let message = format!("--param {stray}: no chosen scenario has such a parameter");
-            let hint = near.map(|near| format!("did you mean `{near}`?"));
-            wrong.push(Diagnosis::whole_file(dir, message).with_hint(hint));
+            let mut diagnosis = Diagnosis::whole_file(dir, message);
+            if let Some(near) = near {
+                diagnosis = diagnosis.with_help(format!("did you mean `{near}`?"));
+            }
+            wrong.push(diagnosis);
         }
     }
     match wrong.is_empty() {
@@ -122,12 +146,12 @@ pub fn load_all(
     }
 }
 
-fn scenario_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
+/// The scenario files of a folder, sorted. Those of its folder `pieces` are none.
+pub fn scenario_files(dir: &Path) -> Result<Vec<PathBuf>, Box<Diagnosis>> {
     let entries = fs::read_dir(dir).map_err(|error| {
-        LoadError(vec![Diagnosis::whole_file(
-            dir,
-            format!("cannot read the folder of scenarios: {error}; name it with --scenarios DIR"),
-        )])
+        let message = format!("cannot read the folder of scenarios: {error}");
+        let help = "name it with --scenarios DIR";
+        Box::new(Diagnosis::whole_file(dir, message).with_help(help))
     })?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -140,130 +164,242 @@ fn scenario_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
-fn load_one(file: &Path, overrides: &Overrides, index: &Index) -> Result<Scenario, Vec<Diagnosis>> {
-    let one = |message: String| vec![Diagnosis::whole_file(file, message)];
-    let size = fs::metadata(file)
-        .map_err(|error| one(format!("cannot read the file: {error}")))?
-        .len();
-    if size > MAX_FILE {
-        return Err(one(format!("{size} bytes, the limit is {MAX_FILE}")));
-    }
-    let source =
-        fs::read_to_string(file).map_err(|error| one(format!("cannot read the file: {error}")))?;
-    let scenario = parse(file, &source, overrides)?;
-    let missing = check::check_images(&scenario, file, &source, index);
-    match missing.is_empty() {
-        true => Ok(scenario),
-        false => Err(missing),
+/// Whether a file is a piece by its folder.
+pub fn is_piece(file: &Path) -> bool {
+    let folder = file.parent().and_then(Path::file_name);
+    folder.is_some_and(|name| name == PIECES)
+}
+
+/// Reads one scenario file and checks all that can be known, with an index also what that lacks.
+pub fn load_file(file: &Path, overrides: &Overrides, index: Option<&Index>) -> Loaded {
+    match source::read(file) {
+        Ok(text) => parse(file, text, overrides, index),
+        Err(wrong) => Loaded {
+            cases: Vec::new(),
+            wrong: vec![*wrong],
+        },
     }
 }
 
-/// Parses a scenario, fills its parameters in outside the steps, and checks what can be checked
-/// without an artifact index.
-pub fn parse(file: &Path, source: &str, overrides: &Overrides) -> Result<Scenario, Vec<Diagnosis>> {
-    let mut scenario: Scenario = serde_yaml::from_str(source)
-        .map_err(|error| vec![Diagnosis::from_yaml(file, source, &error)])?;
-    for (name, value) in &overrides.0 {
-        if let Some(param) = scenario.params.get_mut(name) {
-            *param = value.clone();
+/// The variables of a scenario, which are needed before the rest can be read.
+#[derive(Debug, Default, Deserialize)]
+struct Variables {
+    #[serde(default)]
+    params: Vars,
+    #[serde(default)]
+    matrix: Matrix,
+}
+
+/// Parses a scenario's text; see [`load_file`].
+pub fn parse(
+    file: &Path,
+    text: impl Into<Arc<str>>,
+    overrides: &Overrides,
+    index: Option<&Index>,
+) -> Loaded {
+    let mut sources = Sources::default();
+    let number = sources.add(file, text.into(), None);
+    let (mut root, mut wrong) = match tree::parse(&sources, number) {
+        Ok(parsed) => parsed,
+        Err(hopeless) => {
+            return Loaded {
+                cases: Vec::new(),
+                wrong: vec![*hopeless],
+            };
         }
-    }
-    scenario.needs = fill_needs(&scenario)
-        .map_err(|message| vec![Diagnosis::at_word(file, source, "needs", message)])?;
-    let wrong = check::check(&scenario, file, source);
-    match wrong.is_empty() {
-        true => Ok(scenario),
-        false => Err(wrong),
+    };
+    wrong.append(&mut include::expand(&mut sources, &mut root));
+    let expanded = wrong.is_empty();
+    let mut reader = Reader {
+        sources: &sources,
+        file,
+        wrong,
+        dropped: !expanded,
+    };
+    let cases = reader.cases(root, overrides, index);
+    let mut wrong = reader.wrong;
+    keep_first(&mut wrong);
+    Loaded {
+        cases: match wrong.is_empty() {
+            true => cases,
+            false => Vec::new(),
+        },
+        wrong,
     }
 }
 
-fn fill_needs(scenario: &Scenario) -> Result<Needs, String> {
-    let mut value = serde_json::to_value(&scenario.needs).map_err(|error| error.to_string())?;
-    template::fill_value(&mut value, &scenario.params, &[]).map_err(|error| error.to_string())?;
-    serde_json::from_value(value)
-        .map_err(|error| format!("after filling in the parameters: {error}"))
+/// The cases of one matrix mostly have the same mistakes; so have two inclusions of a piece.
+fn keep_first(wrong: &mut Vec<Diagnosis>) {
+    let mut seen = std::collections::HashSet::new();
+    wrong.retain(|one| seen.insert((one.file.clone(), one.line, one.column, one.message.clone())));
+    wrong.sort_by_key(|one| (one.included.len().min(1), one.line, one.column));
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+struct Reader<'a> {
+    sources: &'a Sources,
+    file: &'a Path,
+    wrong: Vec<Diagnosis>,
+    dropped: bool,
+}
 
-    const GOOD: &str = "name: a\nabout: Shows something.\nparams: {mib: 64, n: 2}\n\
-        needs:\n  images: [small]\n  disks:\n    - {name: cache, size: '${mib}MiB'}\n\
-        steps:\n  - mount: {image: small, at: '/mnt/${n}'}\n";
-
-    fn parsed(source: &str, params: &[&str]) -> Result<Scenario, String> {
-        let params: Vec<String> = params.iter().map(|p| (*p).to_owned()).collect();
-        parse(
-            Path::new("a.yaml"),
-            source,
-            &Overrides::parse(&params).unwrap(),
-        )
-        .map_err(|wrong| LoadError(wrong).to_string())
+impl Reader<'_> {
+    fn cases(
+        &mut self,
+        mut root: Node,
+        overrides: &Overrides,
+        index: Option<&Index>,
+    ) -> Vec<Scenario> {
+        let mut variables = only(&root, &["params", "matrix"]);
+        let variables: Variables = read::read(self.sources, &mut variables)
+            .value
+            .unwrap_or_default();
+        let mut params = variables.params;
+        for (name, value) in &mut params {
+            if let Some(given) = overrides.get(name) {
+                *value = given.clone();
+            }
+        }
+        let matrix = variables.matrix.overridden(overrides);
+        let combinations = match matrix.count() {
+            0 => vec![cases::Case::default()],
+            // Too many is said by the check of the first.
+            count if count > MAX_CASES => matrix.cases_within(1),
+            _ => matrix.cases(),
+        };
+        // The steps are the same in all cases: their templates are filled in when they run.
+        let Some(steps) = self.steps(&mut root) else {
+            return Vec::new();
+        };
+        let mut scenarios = Vec::new();
+        for case in combinations {
+            let mut vars = params.clone();
+            case.add_to(&mut vars);
+            let mut head = root.clone();
+            if let Value::Map(fields) = &mut head.value {
+                for (key, value) in fields.iter_mut().filter(|(key, _)| key.text == "steps") {
+                    *value = Node {
+                        place: key.place,
+                        value: Value::List(Vec::new()),
+                    };
+                }
+            }
+            let filling = cases::fill(self.sources, &mut head, &vars);
+            let filled = filling.is_empty();
+            self.wrong.extend(filling);
+            let reading = read::read::<Scenario>(self.sources, &mut head);
+            // What cannot be filled in cannot be read either: that has been said.
+            if filled {
+                self.wrong.extend(reading.wrong);
+            }
+            let Some(mut scenario) = reading.value.filter(|_| filled) else {
+                continue;
+            };
+            let line = |step: &Node| {
+                let place = step
+                    .fields()
+                    .first()
+                    .map_or(step.place, |(key, _)| key.place);
+                self.sources.line_column(place).0
+            };
+            scenario.steps.clone_from(&steps);
+            scenario.lines = root
+                .get("steps")
+                .map_or(&[][..], Node::items)
+                .iter()
+                .map(line)
+                .collect();
+            scenario.params = vars;
+            scenario.case = case;
+            scenario.file = self.file.to_owned();
+            let dropped = self.dropped || reading.dropped;
+            self.wrong.extend(check::scenario(
+                self.sources,
+                &scenario,
+                &head,
+                &root,
+                dropped,
+            ));
+            if let Some(index) = index {
+                let vars = &scenario.params;
+                self.wrong.extend(check::against_index(
+                    self.sources,
+                    &scenario,
+                    &head,
+                    &root,
+                    vars,
+                    index,
+                ));
+            }
+            scenarios.push(scenario);
+        }
+        scenarios
     }
 
-    #[test]
-    fn parameters_reach_the_needs_and_the_command_line_wins() {
-        let size = |scenario: Scenario| scenario.needs.disks[0].size.get().unwrap().0;
-        assert_eq!(size(parsed(GOOD, &[]).unwrap()), 64 << 20);
-        assert_eq!(size(parsed(GOOD, &["mib=128"]).unwrap()), 128 << 20);
-    }
-
-    #[test]
-    fn an_unknown_key_shows_line_column_and_the_nearest_word() {
-        let wrong = parsed(&GOOD.replace("images:", "imges:"), &[]).unwrap_err();
-        assert!(wrong.starts_with("a.yaml:5:3: "), "{wrong}");
-        assert!(wrong.contains("unknown field `imges`"), "{wrong}");
-        assert!(wrong.contains("did you mean `images`?"), "{wrong}");
-    }
-
-    #[test]
-    fn an_unknown_step_and_an_unknown_key_in_a_step_show_the_nearest_word() {
-        let wrong = parsed(&GOOD.replace("mount:", "mout:"), &[]).unwrap_err();
-        assert!(wrong.starts_with("a.yaml:9:5: "), "{wrong}");
-        assert!(wrong.contains("did you mean `mount`?"), "{wrong}");
-        let wrong =
-            parsed(&GOOD.replace("image: small, at", "imagee: small, at"), &[]).unwrap_err();
-        assert!(wrong.starts_with("a.yaml:9:13: "), "{wrong}");
-        assert!(wrong.contains("did you mean `image`?"), "{wrong}");
-    }
-
-    #[test]
-    fn a_step_may_use_only_images_that_the_scenario_needs() {
-        let wrong = parsed(&GOOD.replace("image: small", "image: smal"), &[]).unwrap_err();
-        assert!(wrong.contains("a step uses the image `smal`"), "{wrong}");
-        assert!(wrong.contains("did you mean `small`?"), "{wrong}");
-    }
-
-    #[test]
-    fn a_variable_that_nobody_sets_is_found_before_the_run() {
-        let wrong = parsed(&GOOD.replace("/mnt/${n}", "/mnt/${nn}"), &[]).unwrap_err();
-        assert!(wrong.contains("no variable `nn`"), "{wrong}");
-    }
-
-    #[test]
-    fn name_and_file_must_agree_and_steps_must_exist() {
-        assert!(parsed(&GOOD.replace("name: a", "name: b"), &[]).is_err());
-        let none = "name: a\nabout: x\nsteps: []\n";
-        assert!(parsed(none, &[]).unwrap_err().contains("without steps"));
-    }
-
-    #[test]
-    fn parameters_are_written_name_equals_value() {
-        assert!(Overrides::parse(&["mounts".to_owned()]).is_err());
-        assert!(Overrides::parse(&["=3".to_owned()]).is_err());
-    }
-
-    #[test]
-    fn every_scenario_of_the_project_is_right() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-        let files = scenario_files(&dir).unwrap();
-        assert!(files.len() >= 6, "{}", files.len());
-        for file in files {
-            let source = fs::read_to_string(&file).unwrap();
-            if let Err(wrong) = parse(&file, &source, &Overrides::default()) {
-                panic!("{}", LoadError(wrong));
+    /// Reads the steps, and leaves them repaired in the tree.
+    fn steps(&mut self, root: &mut Node) -> Option<Vec<vmtest_protocol::Step>> {
+        #[derive(Deserialize)]
+        struct Steps {
+            steps: Vec<vmtest_protocol::Step>,
+        }
+        let mut steps = only(root, &["steps"]);
+        let missing = root.key("steps").is_none();
+        let mut reading = read::read::<Steps>(self.sources, &mut steps);
+        self.dropped |= reading.dropped;
+        if missing {
+            // The reading of the whole says so.
+            reading.wrong.clear();
+        }
+        self.wrong.append(&mut reading.wrong);
+        if let (Value::Map(fields), Some(repaired)) = (&mut root.value, steps.get("steps")) {
+            for (_, value) in fields.iter_mut().filter(|(key, _)| key.text == "steps") {
+                *value = repaired.clone();
+            }
+        }
+        match (&root.value, reading.value) {
+            // A list or a text is no scenario at all: the reading of the whole says so.
+            (Value::Map(_), Some(steps)) => Some(steps.steps),
+            _ => {
+                let whole = read::read::<Scenario>(self.sources, &mut root.clone());
+                self.wrong.extend(whole.wrong);
+                None
             }
         }
     }
+}
+
+/// A map with only these keys of `root`.
+fn only(root: &Node, keys: &[&str]) -> Node {
+    let mut root = root.clone();
+    if let Value::Map(fields) = &mut root.value {
+        fields.retain(|(key, _)| keys.contains(&key.text.as_str()));
+    }
+    root
+}
+
+/// Reads and checks a piece for itself.
+pub fn parse_piece(file: &Path) -> Vec<Diagnosis> {
+    let text = match source::read(file) {
+        Ok(text) => text,
+        Err(wrong) => return vec![*wrong],
+    };
+    let mut sources = Sources::default();
+    let number = sources.add(file, text, None);
+    let (mut root, mut wrong) = match tree::parse(&sources, number) {
+        Ok(parsed) => parsed,
+        Err(hopeless) => return vec![*hopeless],
+    };
+    wrong.append(&mut include::expand(&mut sources, &mut root));
+    let expanded = wrong.is_empty();
+    let mut reading = read::read::<Piece>(&sources, &mut root);
+    wrong.append(&mut reading.wrong);
+    if let Some(piece) = reading.value {
+        wrong.append(&mut check::piece(
+            &sources,
+            &piece,
+            &root,
+            reading.dropped || !expanded,
+        ));
+    }
+    keep_first(&mut wrong);
+    wrong
 }

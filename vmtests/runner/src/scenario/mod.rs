@@ -2,54 +2,68 @@
 //! Scenario files: what a scenario needs, which requests it must cause, and its steps.
 //!
 //! The steps themselves are [`vmtest_protocol::step`]: they travel to the guest as they stand in
-//! the file. Around them:
+//! the file. vmtests/LANGUAGE.md shows the language by example and has every field.
 //!
-//! ```yaml
-//! name: ondemand-read            # the file's name without .yaml
-//! about: Files are read through the cache, and every digest is right.
-//! rows: [1, 9]                   # rows of the failure catalogue that it covers
-//! params: {mounts: 2000}         # for ${mounts}; --param mounts=200 overrides
-//! needs:
-//!   images: [small, "scale-*"]   # names, or a prefix with a star
-//!   disks:
-//!     - {name: cache, size: 512MiB, at: /cache}
-//!   memory: 512MiB
-//!   cpus: 2
-//! requires_requests: {open: 1, read: 1, close: 1}
-//! limit: 10m                     # for the whole scenario
-//! steps:
-//!   - start_daemon: {}
-//!   - mount: {image: small, at: /mnt/small}
-//! ```
+//! The way of a file: it is read ([`source`]) and parsed into a tree whose nodes know their places
+//! ([`tree`]); its `include`s are expanded ([`include`]), its `matrix` makes cases ([`cases`]); each
+//! is read as a [`Scenario`] ([`read`](mod@read), [`de`]), and what types cannot say is [`check`]ed.
+//! Whatever is wrong is a [`Diagnosis`] that points at the very word.
 //!
 //! In the guest the images' blobs are in `/blobs` (a file per fsid or device), their manifests in
 //! `/fixtures/NAME.manifest.json`, both read-only; `/artifacts` is the run's own folder on the host.
 
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use vmtest_protocol::Step;
 use vmtest_protocol::template::Vars;
-use vmtest_protocol::value::Bytes;
 use vmtest_protocol::value::Count;
-use vmtest_protocol::value::Size;
 use vmtest_protocol::value::Span;
 use vmtest_protocol::value::seconds;
 
+mod cases;
 mod check;
+mod de;
 mod diagnose;
+mod include;
 mod load;
+mod needs;
+mod read;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
 
+pub use cases::Case;
+pub use cases::Matrix;
+pub use cases::text_of;
 pub use check::images_named;
 pub use check::pattern_matches;
 pub use diagnose::Diagnosis;
 pub use diagnose::nearest;
+pub use diagnose::shown;
+pub use include::Include;
+pub use include::Piece;
 pub use load::LoadError;
+pub use load::Loaded;
 pub use load::Overrides;
+pub use load::is_piece;
 pub use load::load_all;
+pub use load::load_file;
 pub use load::parse;
+pub use load::parse_piece;
+pub use load::scenario_files;
+pub use needs::DiskFs;
+pub use needs::DiskNeed;
+pub use needs::KernelNeed;
+pub use needs::ModuleNeed;
+pub use needs::Needs;
+pub use needs::ShareNeed;
 
-/// A scenario as its file says it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A scenario as its file says it, in one case of its matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name; the file is called NAME.yaml.
@@ -59,12 +73,22 @@ pub struct Scenario {
     /// Rows of the failure catalogue that it covers.
     #[serde(default)]
     pub rows: Vec<u32>,
+    /// What it stands for: CVE numbers, or links.
+    #[serde(default)]
+    pub refs: Vec<String>,
     /// Numbers and texts for `${...}`; `--param NAME=VALUE` changes one.
     #[serde(default)]
     pub params: Vars,
+    /// Variables with several values each: every combination is a run of its own.
+    #[serde(default)]
+    pub matrix: Matrix,
     /// What must be there before the first step.
     #[serde(default)]
     pub needs: Needs,
+    /// How many of the host's cores a run keeps busy; as many as the guest has CPUs without it.
+    /// It changes only how many runs are carried out at once.
+    #[serde(default)]
+    pub weight: Option<Count>,
     /// Requests that the kernel must have handed out by the end: fewer, and the run has not
     /// reached its subject, which makes it an `error`.
     #[serde(default)]
@@ -72,89 +96,46 @@ pub struct Scenario {
     /// Time for the whole scenario, from the guest's first message to its last step.
     #[serde(default = "default_limit")]
     pub limit: Span,
+    /// Known failures of the C module. The Rust module has none.
+    #[serde(default)]
+    pub xfail: Vec<ExpectedFailure>,
     /// What to do.
     pub steps: Vec<Step>,
+    /// The choice from the matrix; its values are among `params` too.
+    #[serde(skip)]
+    pub case: Case,
+    /// The file.
+    #[serde(skip)]
+    pub file: PathBuf,
+    /// The line of each of `steps`, counted from 1.
+    #[serde(skip)]
+    pub lines: Vec<usize>,
 }
 
 fn default_limit() -> Span {
     seconds(15 * 60)
 }
 
-/// What must be there before the first step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Needs {
-    /// Images: names from the artifact index, or a prefix followed by `*`.
-    #[serde(default)]
-    pub images: Vec<String>,
-    /// Disks, empty filesystems each time.
-    #[serde(default)]
-    pub disks: Vec<DiskNeed>,
-    /// Memory of the guest.
-    #[serde(default = "default_memory")]
-    pub memory: Size,
-    /// CPUs of the guest.
-    #[serde(default = "default_cpus")]
-    pub cpus: Count,
-}
+impl Scenario {
+    /// The name with the case, which is unique: `enospc[fs=ext4,n=1]`.
+    pub fn title(&self) -> String {
+        self.name.clone() + &self.case.words()
+    }
 
-fn default_memory() -> Size {
-    Size::Now(Bytes(512 << 20))
-}
+    /// The title in letters that a folder's name may have.
+    pub fn folder(&self) -> String {
+        self.name.clone() + &self.case.folder()
+    }
 
-fn default_cpus() -> Count {
-    2.into()
-}
-
-impl Default for Needs {
-    fn default() -> Self {
-        Needs {
-            images: Vec::new(),
-            disks: Vec::new(),
-            memory: default_memory(),
-            cpus: default_cpus(),
-        }
+    /// Cores that a run keeps busy.
+    pub fn cores(&self) -> u64 {
+        let weight = self.weight.as_ref().and_then(|weight| weight.get().ok());
+        weight.or(self.needs.cpus.get().ok()).unwrap_or(2).max(1)
     }
 }
 
-/// A disk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DiskNeed {
-    /// Its serial number in the guest, at most 20 letters, digits, `-` and `_`.
-    pub name: String,
-    /// Its size.
-    pub size: Size,
-    /// The filesystem that is made on it.
-    #[serde(default = "default_fs")]
-    pub fs: DiskFs,
-    /// Further arguments for mkfs.
-    #[serde(default)]
-    pub mkfs: Vec<String>,
-    /// Where it is mounted; `/NAME` without it.
-    #[serde(default)]
-    pub at: Option<String>,
-    /// Mount options, comma separated.
-    #[serde(default)]
-    pub options: String,
-}
-
-fn default_fs() -> DiskFs {
-    DiskFs::Ext4
-}
-
-/// A filesystem for a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DiskFs {
-    /// ext4, which has what cachefiles needs.
-    Ext4,
-    /// None: the disk stays raw and is not mounted.
-    None,
-}
-
 /// Lower bounds for the requests of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequiredRequests {
     /// OPEN requests.
@@ -166,4 +147,22 @@ pub struct RequiredRequests {
     /// CLOSE requests.
     #[serde(default)]
     pub close: u64,
+}
+
+/// A known failure of the C module: the run must fail, and where it does not, that is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedFailure {
+    /// The kernel's name as its lock in configs/kernels has it, or "*" for all.
+    pub kernel: String,
+    /// The name of the step that fails, also of one inside others; any failure without it.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// What is wrong with the module.
+    pub reason: String,
+    /// Where that can be read.
+    pub link: String,
+    /// Only in these cases: values of the matrix or of parameters.
+    #[serde(default)]
+    pub when: Vars,
 }

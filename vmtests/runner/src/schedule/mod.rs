@@ -5,6 +5,7 @@
 //! starts are bound to it (see [`crate::exec`]). What begins when is decided in [`choose`], from
 //! what each run takes and how long it took the last time ([`history`]).
 
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::progress::Progress;
 use crate::results::RunResult;
 use crate::run;
 use crate::run::Common;
+use crate::vm::Observer;
+use crate::vm::Seen;
 
 pub mod budget;
 pub mod choose;
@@ -103,8 +106,15 @@ pub fn carry_out(
                     .name(planned.folder.clone())
                     .spawn_scoped(scope, move || {
                         let result = {
-                            let shown = progress.begin(&planned.folder);
-                            run::run(common, planned, &|stage| shown.stage(stage))
+                            let shown = Rc::new(progress.begin(&planned.folder));
+                            let console = Rc::clone(&shown);
+                            let observer: Observer = Rc::new(move |_, seen| {
+                                if let Seen::Console(line) = seen {
+                                    console.console(line);
+                                }
+                            });
+                            let stage = |stage: &str| shown.stage(stage);
+                            run::run_observed(common, planned, &stage, vec![observer])
                         };
                         // The receiver lives longer than this scope.
                         let _ = sender.send((order, result));
@@ -157,13 +167,13 @@ fn demand(common: &Common, planned: &Planned<'_>, history: &History) -> Demand {
     };
     let memory = needs.memory.get().map_or(0, |memory| memory.0);
     let key = history::key(
-        &planned.scenario.name,
+        &planned.scenario.title(),
         &common.index.kernel,
         planned.module.word(),
         common.accel.word(),
     );
     Demand {
-        cores: needs.cpus.get().unwrap_or(2).max(1),
+        cores: planned.scenario.cores(),
         memory: memory.saturating_add(overhead),
         seconds: history.seconds(&key).unwrap_or(UNKNOWN),
     }

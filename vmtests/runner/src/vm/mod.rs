@@ -37,7 +37,6 @@ use crate::share::ShareSpec;
 use crate::splat::Scanner;
 use crate::splat::Splat;
 use crate::splat::Splats;
-use crate::timeline::Recorder;
 
 mod memory;
 mod plug;
@@ -98,8 +97,6 @@ pub enum Trouble {
 pub struct Traces {
     /// The run's folder.
     pub dir: PathBuf,
-    /// The run's timeline.
-    pub recorder: Recorder,
 }
 
 impl Traces {
@@ -172,7 +169,7 @@ impl Vm {
             agent: agent_end.into(),
             shares: sockets,
         };
-        let logs = Logs::create(&traces.dir, traces.recorder.clone())?;
+        let logs = Logs::create(&traces.dir)?;
         let started = machine.spawn(
             around.own,
             channels,
@@ -461,7 +458,6 @@ impl Vm {
                 self.agent_end = Some((Instant::now(), error.to_string()));
             }
             Happening::Console(Part::Line(line)) => {
-                self.logs.console(&line);
                 self.tail.push(&line);
                 self.tell(at, &Seen::Console(&line));
                 if let Some(splat) = self.scanner.line(&line) {
@@ -472,12 +468,10 @@ impl Vm {
             Happening::Console(Part::Flood) => return Err(Trouble::ConsoleFlood),
             Happening::Console(Part::End) => self.console_ended = true,
             Happening::Qmp(event) => {
-                self.logs
-                    .qemu(&format!("event {} {}", event.name, event.data));
+                let line = format!("qemu: event {} {}", event.name, event.data);
+                self.logs.note(&line);
                 self.tell(at, &Seen::Qmp(&event));
                 self.plug_event(&event);
-                self.logs
-                    .qemu(&format!("event {} {}", event.name, event.data));
             }
         }
         self.splat_in_time()

@@ -8,7 +8,7 @@ use vmtest_protocol::FromAgent;
 
 use crate::qmp::Event;
 
-/// One thing that came.
+/// One thing that came, or that the host did.
 #[derive(Debug)]
 pub enum Seen<'a> {
     /// A line of the console.
@@ -17,6 +17,8 @@ pub enum Seen<'a> {
     Agent(&'a FromAgent),
     /// An event of QEMU.
     Qmp(&'a Event),
+    /// The host did this to the machine.
+    Host(&'a str),
 }
 
 /// Is told what comes, with the moment at which it arrived at this process, on the thread that runs
