@@ -138,7 +138,10 @@ impl PuppetStorm {
         for action in &self.actions {
             if matches!(
                 action,
-                PuppetAction::Kill(_) | PuppetAction::Storm(_) | PuppetAction::Take(_)
+                PuppetAction::Kill(_)
+                    | PuppetAction::Storm(_)
+                    | PuppetAction::Take(_)
+                    | PuppetAction::StartReading(_)
             ) {
                 return Err(format!("`{}` cannot be a part of a storm", action.key()));
             }
