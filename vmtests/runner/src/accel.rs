@@ -23,6 +23,7 @@ use sha2::Sha256;
 
 use crate::qemu::Channels;
 use crate::qemu::Machine;
+use crate::qemu::devices;
 
 /// How long the kernel has for its first line under KVM: a working KVM needs a tenth of it.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
@@ -150,8 +151,11 @@ fn probe(own: &Path, qemu: &Path, kernel: &Path) -> anyhow::Result<Verdict> {
         memory: PROBE_MEMORY,
         kernel,
         initramfs: None,
-        disks: &[],
+        ports: 0,
         append: "",
+        equipment: devices::NOTHING,
+        incoming: false,
+        gdb: None,
         console_log: &dir.path().join("console.log"),
     };
     let stderr = dir.path().join("stderr");
@@ -162,7 +166,9 @@ fn probe(own: &Path, qemu: &Path, kernel: &Path) -> anyhow::Result<Verdict> {
         shares: Vec::new(),
     };
     let started = Instant::now();
-    let mut child = machine.spawn(own, channels, &dir.path().join("cmdline"), &stderr)?;
+    let mut child = machine
+        .spawn(own, channels, &dir.path().join("cmdline"), &stderr)?
+        .process;
     let seen = console_says(console, FIRST_LINE, PROBE_LIMIT);
     let seconds = started.elapsed().as_secs_f32();
     // A console that closes is the first sign of an end.
@@ -245,7 +251,7 @@ fn verdict_file(qemu: &Path, kernel: &Path) -> Option<PathBuf> {
 }
 
 /// The project's cache folder.
-fn cache_root() -> Option<PathBuf> {
+pub(crate) fn cache_root() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(root) = set("CACHEFILES_RS_CACHE") {
         return Some(root.into());

@@ -12,8 +12,6 @@ use vmtest_protocol::message::Level;
 use vmtest_protocol::message::Outcome;
 use vmtest_protocol::message::Stream;
 
-use crate::timeline::Recorder;
-
 /// No more than this of the guest's output is kept, in bytes: the disk of the host is not ours.
 const MAX_LOG: u64 = 64 << 20;
 
@@ -22,41 +20,34 @@ const MAX_LOG: u64 = 64 << 20;
 pub struct Logs {
     agent: File,
     daemon: File,
-    recorder: Recorder,
 }
 
 impl Logs {
-    /// Makes both in the run's folder. What is logged goes to the run's timeline as well.
-    pub fn create(dir: &Path, recorder: Recorder) -> anyhow::Result<Self> {
+    /// Goes on with both in the run's folder: a run may have several boots.
+    pub fn create(dir: &Path) -> anyhow::Result<Self> {
         let create = |name: &str| {
             let file = dir.join(name);
-            File::create(&file).with_context(|| format!("cannot write {}", file.display()))
+            let mut options = File::options();
+            let opened = options.create(true).append(true).open(&file);
+            opened.with_context(|| format!("cannot write {}", file.display()))
         };
         Ok(Logs {
             agent: create("agent.log")?,
             daemon: create("daemon.log")?,
-            recorder,
         })
     }
 
     /// Appends a message.
     pub fn message(&mut self, message: &FromAgent) {
-        self.recorder.message(message);
         write(&mut self.agent, message);
         if let FromAgent::Output { id: 0, .. } = message {
             write(&mut self.daemon, message);
         }
     }
 
-    /// A line on the guest's console.
-    pub fn console(&mut self, line: &str) {
-        self.recorder.console(line);
-    }
-
-    /// Appends a line about QEMU to `agent.log`.
-    pub fn qemu(&mut self, line: &str) {
-        self.recorder.qemu(line);
-        note(&mut self.agent, &format!("qemu: {line}"));
+    /// Appends a line to `agent.log`.
+    pub fn note(&mut self, line: &str) {
+        note(&mut self.agent, line);
     }
 }
 
@@ -179,8 +170,7 @@ mod tests {
     #[test]
     fn what_daemons_write_is_in_both_logs_and_a_steps_program_in_one() {
         let dir = tempfile::tempdir().unwrap();
-        let recorder = Recorder::create(dir.path(), std::time::Instant::now()).unwrap();
-        let mut logs = Logs::create(dir.path(), recorder).unwrap();
+        let mut logs = Logs::create(dir.path()).unwrap();
         for (id, source) in [(0, "daemon"), (3, "/bin/ls")] {
             logs.message(&FromAgent::Output {
                 id,

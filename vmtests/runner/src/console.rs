@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::io::Read;
 
+use crate::timeline::clean;
+
 /// Lines that are kept.
 const KEEP: usize = 400;
 /// A longer line is cut into several, in bytes.
@@ -57,10 +59,7 @@ pub fn read_lines(mut from: impl Read, mut hand_out: impl FnMut(Part)) {
 
 /// Printable text: the console carries colours and carriage returns.
 fn text(bytes: &[u8]) -> String {
-    let all = String::from_utf8_lossy(bytes);
-    all.chars()
-        .filter(|c| *c == '\t' || !c.is_control())
-        .collect()
+    clean::line(&String::from_utf8_lossy(bytes))
 }
 
 /// The last lines of a console.

@@ -115,7 +115,9 @@ fn runs(text: &mut String, cases: &[Scenario], index: Option<&Index>) {
         return;
     };
     let planned = matrix::expand(cases, None, index);
-    let titles = planned.iter().map(|run| run.scenario.title().chars().count());
+    let titles = planned
+        .iter()
+        .map(|run| run.scenario.title().chars().count());
     let wide = titles.max().unwrap_or_default();
     for run in planned {
         let known = xfail::expected(run.scenario, run.module, &index.kernel);
@@ -125,7 +127,11 @@ fn runs(text: &mut String, cases: &[Scenario], index: Option<&Index>) {
             (None, None) => "must pass".to_owned(),
         };
         let (title, module) = (run.scenario.title(), run.module.word());
-        let _ = writeln!(text, "  {title:<wide$}  {} {module:<5} {fate}", index.kernel);
+        let _ = writeln!(
+            text,
+            "  {title:<wide$}  {} {module:<5} {fate}",
+            index.kernel
+        );
     }
 }
 
@@ -147,8 +153,12 @@ fn expected(entry: &ExpectedFailure) -> String {
     text
 }
 
-fn variables<'a>(vars: impl Iterator<Item = (&'a String, &'a vmtest_protocol::template::Var)>) -> String {
-    let list: Vec<String> = vars.map(|(name, value)| format!("{name}={}", text_of(value))).collect();
+fn variables<'a>(
+    vars: impl Iterator<Item = (&'a String, &'a vmtest_protocol::template::Var)>,
+) -> String {
+    let list: Vec<String> = vars
+        .map(|(name, value)| format!("{name}={}", text_of(value)))
+        .collect();
     list.join(", ")
 }
 
@@ -158,7 +168,10 @@ fn needs(text: &mut String, scenario: &Scenario) {
     if let Some(kernel) = kernel_words(&needs.kernel) {
         let _ = writeln!(text, "  {kernel}; on any other it is skipped");
     }
-    let memory = needs.memory.get().map_or("?".to_owned(), |memory| memory.to_text());
+    let memory = needs
+        .memory
+        .get()
+        .map_or("?".to_owned(), |memory| memory.to_text());
     let cpus = needs.cpus.get().unwrap_or_default();
     let _ = writeln!(
         text,
@@ -166,7 +179,10 @@ fn needs(text: &mut String, scenario: &Scenario) {
         scenario.cores()
     );
     if !needs.module.load {
-        let _ = writeln!(text, "  the module and erofs are not loaded before the first step");
+        let _ = writeln!(
+            text,
+            "  the module and erofs are not loaded before the first step"
+        );
     } else if !needs.module.params.is_empty() {
         let _ = writeln!(text, "  the module loaded with `{}`", needs.module.params);
     }
@@ -174,7 +190,10 @@ fn needs(text: &mut String, scenario: &Scenario) {
         let _ = writeln!(text, "  images: {}", needs.images.join(", "));
     }
     for disk in &needs.disks {
-        let size = disk.size.get().map_or("?".to_owned(), |size| size.to_text());
+        let size = disk
+            .size
+            .get()
+            .map_or("?".to_owned(), |size| size.to_text());
         let _ = write!(text, "  a disk `{}` of {size}, ", disk.name);
         let _ = match (disk.fs, disk.mounted_at()) {
             (DiskFs::None, _) => writeln!(text, "raw"),
@@ -184,7 +203,12 @@ fn needs(text: &mut String, scenario: &Scenario) {
     }
     for share in &needs.shares {
         let how = if share.read_only { ", read-only" } else { "" };
-        let _ = writeln!(text, "  a share `{}` at {}{how}", share.tag, share.mounted_at());
+        let _ = writeln!(
+            text,
+            "  a share `{}` at {}{how}",
+            share.tag,
+            share.mounted_at()
+        );
     }
 }
 
@@ -209,10 +233,16 @@ fn time(text: &mut String, scenario: &Scenario) {
         .iter()
         .map(|step| limit_of(step, &scenario.params))
         .sum();
-    let limit = scenario.limit.get().map(|limit| limit.0).unwrap_or_default();
+    let limit = scenario
+        .limit
+        .get()
+        .map(|limit| limit.0)
+        .unwrap_or_default();
     let words = |time: Duration| Time(time).to_text();
     let most = match steps {
-        Some(steps) if steps < limit => format!("{}, the limits of its steps together", words(steps)),
+        Some(steps) if steps < limit => {
+            format!("{}, the limits of its steps together", words(steps))
+        }
         _ => format!("{}, its limit", words(limit)),
     };
     let _ = writeln!(text, "\nTakes at most {most}, after the guest has started");
@@ -288,7 +318,12 @@ fn words(action: &Action) -> String {
     match action {
         Action::Repeat(repeat) => {
             let range = match &repeat.to {
-                Some(_) => format!("for {} from {} up to and without {}", repeat.var, of("from"), of("to")),
+                Some(_) => format!(
+                    "for {} from {} up to and without {}",
+                    repeat.var,
+                    of("from"),
+                    of("to")
+                ),
                 None => format!("for {} from {} on", repeat.var, of("from")),
             };
             let span = match &repeat.span {
@@ -302,8 +337,16 @@ fn words(action: &Action) -> String {
             format!("repeat {range}{span}{beside}:")
         }
         Action::Spawn(spawn) => format!("beside what follows, as `{}`:", spawn.name),
-        Action::Join(join) => format!("wait for the branch `{}`{}", join.name, given(fields, &["name"])),
-        Action::Measure(measure) => format!("measure as `{}`{}:", measure.name, given(fields, &["name", "steps"])),
+        Action::Join(join) => format!(
+            "wait for the branch `{}`{}",
+            join.name,
+            given(fields, &["name"])
+        ),
+        Action::Measure(measure) => format!(
+            "measure as `{}`{}:",
+            measure.name,
+            given(fields, &["name", "steps"])
+        ),
         Action::Group(group) if group.vars.is_empty() => "in sequence:".to_owned(),
         Action::Group(group) => format!("in sequence, with {}:", variables(group.vars.iter())),
         Action::Parallel(parallel) => format!("{} branches at once:", parallel.branches.len()),
@@ -318,7 +361,10 @@ fn words(action: &Action) -> String {
 
 /// What an action does, as within a sentence.
 fn doc_of(docs: &[(&str, &str)], key: &str) -> String {
-    let doc = docs.iter().find(|(name, _)| *name == key).map_or(key, |(_, doc)| doc.trim());
+    let doc = docs
+        .iter()
+        .find(|(name, _)| *name == key)
+        .map_or(key, |(_, doc)| doc.trim());
     let doc = doc.trim_end_matches('.');
     let mut chars = doc.chars();
     match chars.next() {

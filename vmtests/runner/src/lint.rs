@@ -79,6 +79,8 @@ pub fn check(files: &[PathBuf], index: Option<&Index>) -> Report {
         let file = one.file.canonicalize().unwrap_or(one.file.clone());
         seen.insert((file, one.line, one.column, one.message.clone()))
     });
-    report.wrong.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    report
+        .wrong
+        .sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     report
 }

@@ -169,11 +169,15 @@ fn unfit(need: &KernelNeed, index: &Index, options: &Options) -> Option<String> 
     let wanted = |text: &Option<String>| text.as_deref().and_then(version);
     if need.at_least.is_some() || need.before.is_some() {
         let Some(release) = release_version(&index.release) else {
-            return Some(format!("{kernel}: no version can be read from this release"));
+            return Some(format!(
+                "{kernel}: no version can be read from this release"
+            ));
         };
         if wanted(&need.at_least).is_some_and(|least| release < least) {
             let least = need.at_least.as_deref().unwrap_or_default();
-            return Some(format!("{kernel} is older than {least}, which the scenario needs"));
+            return Some(format!(
+                "{kernel} is older than {least}, which the scenario needs"
+            ));
         }
         if wanted(&need.before).is_some_and(|before| release >= before) {
             let before = need.before.as_deref().unwrap_or_default();
@@ -226,10 +230,16 @@ mod tests {
     #[test]
     fn a_kernel_that_does_not_fit_is_skipped_with_the_reason() {
         for (kernel, reason) in [
-            ("{at_least: \"6.13\"}", "kernel 6.12 (6.12.117) is older than 6.13"),
+            (
+                "{at_least: \"6.13\"}",
+                "kernel 6.12 (6.12.117) is older than 6.13",
+            ),
             ("{at_least: \"6.12.118\"}", "older than 6.12.118"),
             ("{before: \"6.12\"}", "makes no sense from 6.12 on"),
-            ("{config: [A, C, D, E]}", "was built without CONFIG_C, CONFIG_D, CONFIG_E"),
+            (
+                "{config: [A, C, D, E]}",
+                "was built without CONFIG_C, CONFIG_D, CONFIG_E",
+            ),
         ] {
             for skip in skipped(kernel) {
                 let skip = skip.unwrap();

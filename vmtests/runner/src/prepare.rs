@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::anyhow;
+use vmtest_protocol::Action;
 use vmtest_protocol::message;
 use vmtest_protocol::message::Setup;
 
@@ -16,11 +17,13 @@ use crate::disk::DiskFile;
 use crate::evidence;
 use crate::matrix::Planned;
 use crate::qemu::Machine;
+use crate::qemu::devices;
+use crate::qemu::devices::Equipment;
 use crate::run::Common;
 use crate::scenario;
 use crate::share::ShareSpec;
 use crate::store;
-use crate::timeline::Recorder;
+use crate::vm::Observer;
 use crate::vm::Surroundings;
 use crate::vm::Traces;
 use crate::vm::Vm;
@@ -32,12 +35,27 @@ const BLOBS: &str = "blobs";
 /// The share with the images' manifests.
 const FIXTURES: &str = "fixtures";
 
+/// How a machine is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It boots with everything plugged in.
+    Cold,
+    /// It boots, and everything is plugged in later.
+    Plug,
+    /// Its memory is restored, and then everything plugged in.
+    Restore,
+}
+
 /// Everything on the host that the machine needs.
 #[derive(Debug)]
 pub struct Prepared {
-    dir: PathBuf,
-    disks: Vec<DiskFile>,
+    /// The run's folder.
+    pub dir: PathBuf,
+    /// The disks, in the scenario's order.
+    pub disks: Vec<DiskFile>,
     shares: Vec<ShareSpec>,
+    tags: Vec<String>,
+    console_log: PathBuf,
 }
 
 impl Prepared {
@@ -67,12 +85,56 @@ impl Prepared {
             shares.push(share(BLOBS, blobs, true));
             shares.push(share(FIXTURES, fixtures, true));
         }
+        let logged = loses_power(planned);
         let disks = needs
             .disks
             .iter()
-            .map(|need| disk::make(need, &dir))
+            .map(|need| disk::make(need, &dir, logged))
             .collect::<anyhow::Result<_>>()?;
-        Ok(Prepared { dir, disks, shares })
+        let tags = shares.iter().map(|share| share.tag.clone()).collect();
+        Ok(Prepared {
+            console_log: dir.join("console.log"),
+            dir,
+            disks,
+            shares,
+            tags,
+        })
+    }
+
+    /// What is plugged into the machine.
+    pub fn equipment(&self) -> Equipment<'_> {
+        Equipment {
+            tags: &self.tags,
+            disks: &self.disks,
+        }
+    }
+
+    /// The machine, not started yet.
+    pub fn machine<'a>(
+        &'a self,
+        common: &'a Common,
+        planned: &'a Planned<'_>,
+        way: Way,
+    ) -> anyhow::Result<Machine<'a>> {
+        let needs = &planned.scenario.needs;
+        Ok(Machine {
+            program: &common.qemu,
+            name: &planned.folder,
+            accel: common.accel,
+            cpus: needs.cpus.get().map_err(|error| anyhow!(error))?,
+            memory: needs.memory.get().map_err(|error| anyhow!(error))?.0,
+            ports: self.equipment().ports().map_err(|error| anyhow!(error))?,
+            kernel: &common.index.bzimage,
+            initramfs: Some(&planned.initramfs),
+            append: "",
+            equipment: match way {
+                Way::Cold => self.equipment(),
+                Way::Plug | Way::Restore => devices::NOTHING,
+            },
+            incoming: way == Way::Restore,
+            gdb: common.gdb,
+            console_log: &self.console_log,
+        })
     }
 
     /// Starts the machine. The calling thread must live until it is gone.
@@ -80,35 +142,32 @@ impl Prepared {
         &self,
         common: &Common,
         planned: &Planned<'_>,
-        recorder: &Recorder,
+        way: Way,
+        observers: Vec<Observer>,
     ) -> anyhow::Result<Vm> {
-        let needs = &planned.scenario.needs;
-        let machine = Machine {
-            program: &common.qemu,
-            name: &planned.folder,
-            accel: common.accel,
-            cpus: needs.cpus.get().map_err(|error| anyhow!(error))?,
-            memory: needs.memory.get().map_err(|error| anyhow!(error))?.0,
-            kernel: &common.index.bzimage,
-            initramfs: Some(&planned.initramfs),
-            disks: &self.disks,
-            append: "",
-            console_log: &self.dir.join("console.log"),
-        };
         Vm::start(
-            &machine,
+            &self.machine(common, planned, way)?,
             Surroundings {
                 own: &common.own,
                 shares: &self.shares,
                 splats: &common.splats,
                 traces: Traces {
                     dir: self.dir.clone(),
-                    recorder: recorder.clone(),
                 },
+                observers,
                 interrupt: common.interrupt.clone(),
             },
         )
     }
+}
+
+/// Whether what is written to the disks must be logged, since the power is cut somewhere.
+fn loses_power(planned: &Planned<'_>) -> bool {
+    let mut found = false;
+    for step in &planned.scenario.steps {
+        step.walk(&mut |step| found |= matches!(step.action, Action::PowerCut(_)));
+    }
+    found
 }
 
 /// What the guest loads and mounts before the first step.

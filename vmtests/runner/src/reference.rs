@@ -12,7 +12,8 @@ use vmtest_protocol::step::DEFAULT_TIMEOUT;
 use crate::schema;
 
 /// What LANGUAGE.md has above the reference: what is below is made, not written.
-pub const MARK: &str = "<!-- Made by `vmtest schema --markdown` from the types. Do not edit below. -->";
+pub const MARK: &str =
+    "<!-- Made by `vmtest schema --markdown` from the types. Do not edit below. -->";
 
 /// The reference, from its mark to its end.
 pub fn markdown() -> String {
@@ -128,7 +129,11 @@ impl Page<'_> {
             };
             // The type says more than the key; where it does not, the key's sentence will do.
             let described = definition["description"].is_string();
-            self.paragraph(if described && name != "PuppetNothing" { definition } else { field });
+            self.paragraph(if described && name != "PuppetNothing" {
+                definition
+            } else {
+                field
+            });
             self.fields(definition);
         }
     }
@@ -162,7 +167,10 @@ impl Page<'_> {
             for word in words(definition) {
                 let _ = writeln!(self.text, "{word}");
             }
-            if let Some(items) = definition.get("additionalProperties").filter(|v| v.is_object()) {
+            if let Some(items) = definition
+                .get("additionalProperties")
+                .filter(|v| v.is_object())
+            {
                 let kind = self.kind(items);
                 let _ = writeln!(self.text, "\nA map, each value of it: {kind}.");
             }
@@ -173,7 +181,11 @@ impl Page<'_> {
     fn kind(&mut self, schema: &Value) -> String {
         if let Some(name) = reference(schema) {
             let name = name.to_owned();
-            if self.defs.get(&name).is_some_and(|def| def["properties"].is_object()) {
+            if self
+                .defs
+                .get(&name)
+                .is_some_and(|def| def["properties"].is_object())
+            {
                 self.later.push(name.clone());
             }
             let anchor = match name.as_str() {
@@ -203,7 +215,10 @@ impl Page<'_> {
         }
         if let Some(words) = schema["enum"].as_array() {
             let words = words.iter().filter_map(Value::as_str);
-            return words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+            return words
+                .map(|word| format!("`{word}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
         }
         let kind = match &schema["type"] {
             Value::String(kind) => kind.as_str(),
@@ -231,7 +246,10 @@ fn reference(schema: &Value) -> Option<&str> {
 
 /// The words of an enumeration with their meanings, as a list.
 fn words(schema: &Value) -> Vec<String> {
-    let choices = schema["oneOf"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let choices = schema["oneOf"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let mut lines = Vec::new();
     for choice in choices {
         if let Some(word) = choice["const"].as_str() {
@@ -288,14 +306,23 @@ mod tests {
     fn every_field_has_a_comment_and_every_link_a_target() {
         let text = markdown();
         for line in text.lines().filter(|line| line.starts_with("| `")) {
-            let about = line.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+            let about = line
+                .trim_end_matches('|')
+                .rsplit('|')
+                .next()
+                .unwrap_or_default();
             let about = about.replace("**Required.**", "");
             assert!(about.trim().len() > 3, "no comment: {line}");
         }
         let anchors: BTreeSet<String> = text
             .lines()
             .filter_map(|line| line.strip_prefix('#'))
-            .map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"))
+            .map(|line| {
+                line.trim_start_matches('#')
+                    .trim()
+                    .to_lowercase()
+                    .replace(' ', "-")
+            })
             .collect();
         for link in text.split("](#").skip(1) {
             let anchor = link.split(')').next().unwrap_or_default();

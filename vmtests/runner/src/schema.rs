@@ -73,7 +73,10 @@ fn add_include(defs: &mut Map<String, Value>, mut include: Value) {
 
 /// Values that are no texts may be given as one with `${...}` in it.
 fn allow_templates(definition: &mut Value) {
-    let Some(properties) = definition.get_mut("properties").and_then(Value::as_object_mut) else {
+    let Some(properties) = definition
+        .get_mut("properties")
+        .and_then(Value::as_object_mut)
+    else {
         return;
     };
     for property in properties.values_mut() {

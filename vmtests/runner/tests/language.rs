@@ -37,15 +37,23 @@ fn same(file: &Path, wanted: &str) {
 #[test]
 fn the_committed_schemas_are_those_of_the_types() {
     let dir = vmtests().join("scenarios");
-    same(&dir.join("scenario.schema.json"), &schema::text(&schema::scenario()));
-    same(&dir.join("piece.schema.json"), &schema::text(&schema::piece()));
+    same(
+        &dir.join("scenario.schema.json"),
+        &schema::text(&schema::scenario()),
+    );
+    same(
+        &dir.join("piece.schema.json"),
+        &schema::text(&schema::piece()),
+    );
 }
 
 #[test]
 fn the_reference_is_that_of_the_types() {
     let file = vmtests().join("LANGUAGE.md");
     let page = fs::read_to_string(&file).unwrap();
-    let (written, _) = page.split_once(reference::MARK).expect("the mark is missing");
+    let (written, _) = page
+        .split_once(reference::MARK)
+        .expect("the mark is missing");
     same(&file, &format!("{written}{}", reference::markdown()));
 }
 
@@ -68,7 +76,9 @@ fn json(yaml: &str) -> Value {
 fn against(schema: &Value, value: &Value) -> Vec<String> {
     let validator = jsonschema::draft202012::new(schema).unwrap();
     let errors = validator.iter_errors(value);
-    errors.map(|error| format!("{}: {error}", error.instance_path)).collect()
+    errors
+        .map(|error| format!("{}: {error}", error.instance_path))
+        .collect()
 }
 
 #[test]
@@ -82,9 +92,10 @@ fn every_scenario_keeps_to_the_schema_and_carries_it_for_editors() {
         };
         let errors = against(schema, &json(&text));
         assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
-        let carried = text.lines().take(3).find_map(|line| {
-            line.strip_prefix("# yaml-language-server: $schema=")
-        });
+        let carried = text
+            .lines()
+            .take(3)
+            .find_map(|line| line.strip_prefix("# yaml-language-server: $schema="));
         let carried = carried.unwrap_or_else(|| {
             panic!(
                 "{}: the line `# yaml-language-server: $schema=scenario.schema.json` is missing",
@@ -140,10 +151,16 @@ fn the_schema_refuses_what_the_types_refuse() {
     ] {
         let text = GOOD.replacen(right, wrong, 1);
         assert_ne!(text, GOOD, "{right}");
-        assert!(!against(&schema, &json(&text)).is_empty(), "the schema takes {wrong}");
+        assert!(
+            !against(&schema, &json(&text)).is_empty(),
+            "the schema takes {wrong}"
+        );
         let loaded = scenario::parse(Path::new("a.yaml"), text, &Overrides::default(), None);
         // The piece is not there: that alone is one mistake.
-        assert!(loaded.wrong.len() > 1 || wrong.contains("fil:"), "the types take {wrong}");
+        assert!(
+            loaded.wrong.len() > 1 || wrong.contains("fil:"),
+            "the types take {wrong}"
+        );
     }
 }
 
@@ -186,7 +203,13 @@ fn every_example_is_right() {
         } else {
             continue;
         };
-        let name = text.split("name: ").nth(1).unwrap().split_whitespace().next().unwrap();
+        let name = text
+            .split("name: ")
+            .nth(1)
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap();
         let file = dir.path().join(format!("{name}.yaml"));
         fs::write(&file, &text).unwrap();
         wrong.extend(scenario::load_file(&file, &Overrides::default(), None).wrong);

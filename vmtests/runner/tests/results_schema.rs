@@ -23,7 +23,10 @@ fn example() -> Value {
 
 fn errors(value: &Value) -> Vec<String> {
     let validator = jsonschema::draft202012::new(&schema::schema()).unwrap();
-    validator.iter_errors(value).map(|error| error.to_string()).collect()
+    validator
+        .iter_errors(value)
+        .map(|error| error.to_string())
+        .collect()
 }
 
 #[test]

@@ -359,6 +359,19 @@ impl Context {
             Action::WaitProgram(wait) => self.wait_program(wait),
             Action::MountFs(mount) => self.mount_fs(step, mount),
             Action::LoadModule(load) => self.load_module(step, load),
+            Action::PowerCut(_)
+            | Action::Boot(_)
+            | Action::DiskErrors(_)
+            | Action::HealDisk(_)
+            | Action::ThrottleDisk(_)
+            | Action::GrowDisk(_)
+            | Action::PauseVm(_)
+            | Action::UnplugDisk(_)
+            | Action::PlugDisk(_)
+            | Action::MemoryPressure(_) => Err(wrong(format!(
+                "`{}` is a step of the host, which cannot stand here",
+                step.action.key()
+            ))),
             Action::Mount(_)
             | Action::Umount(_)
             | Action::Verify(_)

@@ -47,7 +47,15 @@ impl Hand {
             }
             (None, None) => anyhow::bail!("`copen` wants `of` or `id`"),
         };
-        let command = format!("copen {id},{}", copen.size);
+        let size = match (&copen.size, &copen.blob) {
+            (Some(size), _) => size.clone(),
+            (None, Some(blob)) => std::fs::metadata(blob)
+                .with_context(|| format!("cannot ask for the length of {blob}"))?
+                .len()
+                .to_string(),
+            (None, None) => anyhow::bail!("`copen` wants `size` or `blob`"),
+        };
+        let command = format!("copen {id},{size}");
         let result = write_command(self.device()?, &command);
         if let (Ok(()), Some(id)) = (&result, answered) {
             self.shared.log.reply("open", id);

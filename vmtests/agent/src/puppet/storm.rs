@@ -16,6 +16,7 @@ use vmtest_protocol::step::PuppetStorm;
 
 use super::hand::End;
 use super::hand::Hand;
+use crate::engine::merge;
 use crate::worker::child::Verdict;
 
 /// The most threads of a storm.
@@ -53,6 +54,8 @@ struct Tally {
     rounds: u64,
     /// By the actions' keys.
     counts: BTreeMap<&'static str, Count>,
+    /// What the actions themselves measured.
+    measured: Vec<Measurement>,
     /// The first action that did not pass.
     trouble: Option<Trouble>,
 }
@@ -65,6 +68,7 @@ impl Tally {
             sum.done += count.done;
             sum.refused += count.refused;
         }
+        merge(&mut self.measured, other.measured);
         self.trouble = self.trouble.take().or(other.trouble);
     }
 
@@ -72,7 +76,7 @@ impl Tally {
         self.counts.values().map(|count| count.done).sum()
     }
 
-    fn measurements(&self) -> Vec<Measurement> {
+    fn measurements(self) -> Vec<Measurement> {
         let mut numbers = vec![("storm.rounds".to_owned(), self.rounds)];
         for (key, count) in &self.counts {
             numbers.push((format!("storm.{key}.done"), count.done));
@@ -83,7 +87,9 @@ impl Tally {
             value: value as f64,
             unit: "count".to_owned(),
         };
-        numbers.into_iter().map(measurement).collect()
+        let mut all: Vec<Measurement> = numbers.into_iter().map(measurement).collect();
+        all.extend(self.measured);
+        all
     }
 }
 
@@ -121,7 +127,7 @@ impl Hand {
             ignore_errors: storm.ignore_errors,
         };
         let tally = self.run_threads(threads, span, orders)?;
-        judge(&tally, at_least, storm.ignore_errors)
+        judge(tally, at_least, storm.ignore_errors)
     }
 
     /// Lets the threads loose, and waits for all of them.
@@ -181,7 +187,8 @@ impl Hand {
                 }
                 let key = action.key();
                 let trouble = match self.act(action) {
-                    Ok(Verdict::Passed(_)) => {
+                    Ok(Verdict::Passed(measured)) => {
+                        merge(&mut tally.measured, measured);
                         tally.counts.entry(key).or_default().done += 1;
                         continue;
                     }
@@ -226,7 +233,7 @@ fn waits(action: &PuppetAction) -> bool {
 }
 
 /// What the storm as a whole came to.
-fn judge(tally: &Tally, at_least: u64, ignore_errors: bool) -> Result<Verdict> {
+fn judge(tally: Tally, at_least: u64, ignore_errors: bool) -> Result<Verdict> {
     let rounds = tally.rounds;
     match &tally.trouble {
         Some(Trouble::Failed(reason)) if !ignore_errors => {

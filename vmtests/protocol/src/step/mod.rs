@@ -31,6 +31,7 @@ mod conditions;
 mod daemon;
 mod files;
 mod flow;
+mod host;
 mod mounts;
 mod observe;
 mod paths;
@@ -42,6 +43,7 @@ pub use conditions::*;
 pub use daemon::*;
 pub use files::*;
 pub use flow::*;
+pub use host::*;
 pub use mounts::*;
 pub use observe::*;
 pub use paths::*;
@@ -223,9 +225,46 @@ actions! {
     unload_module: UnloadModule,
     /// Writes a kernel setting below /proc/sys.
     sysctl: Sysctl,
+    /// Cuts the power.
+    power_cut: PowerCut,
+    /// Switches the power on again.
+    boot: Boot,
+    /// Makes requests to a disk fail.
+    disk_errors: DiskErrors,
+    /// Ends the errors of a disk.
+    heal_disk: HealDisk,
+    /// Makes a disk slow, or fast again.
+    throttle_disk: ThrottleDisk,
+    /// Makes a disk larger.
+    grow_disk: GrowDisk,
+    /// Stops the whole machine for a while.
+    pause_vm: PauseVm,
+    /// Takes a disk out of the running machine.
+    unplug_disk: UnplugDisk,
+    /// Puts a disk in again.
+    plug_disk: PlugDisk,
+    /// Takes memory away from the guest, or gives it back.
+    memory_pressure: MemoryPressure,
 }
 
 impl Action {
+    /// Whether the host carries it out, and not the guest.
+    pub fn is_host(&self) -> bool {
+        matches!(
+            self,
+            Action::PowerCut(_)
+                | Action::Boot(_)
+                | Action::DiskErrors(_)
+                | Action::HealDisk(_)
+                | Action::ThrottleDisk(_)
+                | Action::GrowDisk(_)
+                | Action::PauseVm(_)
+                | Action::UnplugDisk(_)
+                | Action::PlugDisk(_)
+                | Action::MemoryPressure(_)
+        )
+    }
+
     /// Whether its fields contradict each other, as far as can be known before it runs.
     fn check(&self) -> Result<(), String> {
         match self {
@@ -249,6 +288,9 @@ impl Action {
             Action::Repeat(step) => step.check(),
             Action::Run(step) => step.check(),
             Action::StartProgram(step) => step.check(),
+            Action::PowerCut(step) => step.check(),
+            Action::DiskErrors(step) => step.check(),
+            Action::MemoryPressure(step) => step.check(),
             _ => Ok(()),
         }
     }
@@ -297,6 +339,11 @@ impl Step {
             Action::Spawn(spawn) => spawn.steps.iter().collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether the step, or one inside it, is the host's to carry out.
+    pub fn holds_host(&self) -> bool {
+        self.action.is_host() || self.inner().into_iter().any(Step::holds_host)
     }
 
     /// The step and every step inside it, outermost first.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::EXIT_INPUT;
 use super::Refused;
+use super::exit;
 use crate::artifacts::Index;
 use crate::lint;
 use crate::scenario::Diagnosis;
@@ -46,8 +46,8 @@ pub(super) fn run(args: &LintArgs) -> Result<i32, Refused> {
     }
     println!("{}", report.summary());
     Ok(match report.wrong.is_empty() {
-        true => 0,
-        false => EXIT_INPUT,
+        true => exit::WELL,
+        false => exit::INPUT,
     })
 }
 

@@ -11,29 +11,29 @@ use crate::scenario::LoadError;
 use crate::share;
 
 mod args;
+mod bench;
+mod doctor;
+mod exit;
 mod explain;
 mod lint;
+mod matrix;
+mod merge;
 mod mutants;
 mod ready;
+mod replay;
+mod report;
 mod run;
 mod schema;
+mod shell;
 
 use args::RunArgs;
-
-/// A scenario failed.
-const EXIT_FAILED: i32 = 1;
-/// The command line or a scenario file is wrong.
-const EXIT_INPUT: i32 = 2;
-/// What a run needs is missing.
-const EXIT_SETUP: i32 = 3;
 
 #[derive(Debug, Parser)]
 #[command(
     name = "vmtest",
     version,
     about = "Boots kernels under QEMU and runs YAML scenarios in them",
-    after_help = "Exit codes: 0 all well; 1 a scenario failed; 2 the command line or a scenario \
-                  file is wrong; 3 the set-up failed; 130 interrupted."
+    after_help = exit::help()
 )]
 struct Cli {
     #[command(subcommand)]
@@ -46,6 +46,20 @@ enum Verb {
     Run(RunArgs),
     /// Show that each scenario passes on the Rust module and fails with that scenario's seeded bug
     Mutants(RunArgs),
+    /// Open a shell in the guest of a scenario, at a step or where it fails
+    Shell(shell::ShellArgs),
+    /// Repeat a run exactly, and say whether it ended the same way
+    Replay(replay::ReplayArgs),
+    /// Measure what a run costs by itself
+    Bench(bench::BenchArgs),
+    /// Say what this machine can do, and what to do about the rest
+    Doctor(doctor::DoctorArgs),
+    /// Make the reports anew from what a run left, also one that was killed
+    Report(report::ReportArgs),
+    /// Join the results of several runs, such as shards, into one report
+    Merge(merge::MergeArgs),
+    /// Print the jobs that together run everything, for a CI system
+    Matrix(matrix::MatrixArgs),
     /// Check scenarios and pieces without running anything
     Lint(lint::LintArgs),
     /// Print a JSON Schema, or the reference of the language
@@ -77,14 +91,14 @@ struct Refused {
 impl Refused {
     fn input(error: impl Into<anyhow::Error>) -> Self {
         Refused {
-            code: EXIT_INPUT,
+            code: exit::INPUT,
             error: error.into(),
         }
     }
 
     fn setup(error: impl Into<anyhow::Error>) -> Self {
         Refused {
-            code: EXIT_SETUP,
+            code: exit::SETUP,
             error: error.into(),
         }
     }
@@ -94,7 +108,10 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    let typed = |verb: &OsString| ["run", "mutants", "lint", "explain"].iter().any(|typed| verb == typed);
+    const TYPED: [&str; 8] = [
+        "bench", "run", "mutants", "shell", "replay", "doctor", "lint", "explain",
+    ];
+    let typed = |verb: &OsString| TYPED.iter().any(|known| verb == known);
     if arguments.get(1).is_some_and(typed) {
         arguments.retain(|argument| argument != "--");
     }
@@ -106,7 +123,7 @@ pub fn main() -> i32 {
     let done = match Cli::parse_from(arguments()).command {
         Verb::Exec { parent, program } => {
             eprintln!("vmtest: {}", exec::exec_as_child(parent, &program));
-            return EXIT_SETUP;
+            return exit::SETUP;
         }
         Verb::Share { parent, arguments } => share::parse_arguments(&arguments)
             .and_then(|(dir, read_only)| share::serve(parent, &dir, read_only))
@@ -114,6 +131,13 @@ pub fn main() -> i32 {
             .map_err(Refused::setup),
         Verb::Run(args) => run::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
+        Verb::Shell(args) => shell::run(&args),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Report(args) => report::run(&args),
+        Verb::Merge(args) => merge::run(&args),
+        Verb::Matrix(args) => matrix::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Explain(args) => explain::run(&args),

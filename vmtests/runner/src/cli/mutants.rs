@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `vmtest mutants`.
 
-use super::EXIT_FAILED;
 use super::Refused;
 use super::args::RunArgs;
+use super::exit;
 use super::ready::carry_out;
 use super::ready::make_ready;
 use crate::interrupt::EXIT_INTERRUPTED;
@@ -36,8 +36,8 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, Refused> {
     Ok(
         match (ready.common.interrupt.asked(), report.good(planned)) {
             (true, _) => EXIT_INTERRUPTED,
-            (false, true) => 0,
-            (false, false) => EXIT_FAILED,
+            (false, true) => exit::WELL,
+            (false, false) => exit::FAILED,
         },
     )
 }

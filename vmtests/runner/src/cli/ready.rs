@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,6 +25,11 @@ use crate::scenario::LoadError;
 use crate::scenario::Overrides;
 use crate::scenario::Scenario;
 use crate::schedule;
+use crate::schedule::Schedule;
+use crate::schedule::budget::Budget;
+use crate::schedule::history::History;
+use crate::seed;
+use crate::snapshot::Store;
 use crate::splat::Splats;
 
 /// Everything that is needed before the first machine; none of it is slow.
@@ -65,6 +71,10 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
     if let Some(killed) = markers::settle(&args.out).map_err(Refused::setup)? {
         progress.remark(&killed);
     }
+    let snapshots = match args.cold {
+        true => None,
+        false => accel::cache_root().map(|root| root.join("snapshots")),
+    };
     Ok(Ready {
         common: Common {
             own,
@@ -75,6 +85,9 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
             splats,
             boot_limit: Duration::from_secs(args.boot_limit.into()),
             scale: args.limits,
+            snapshots: Arc::new(Store::new(snapshots, progress.clone())),
+            gdb: None,
+            seed: args.seed.unwrap_or_else(seed::fresh),
             keep_disks: args.keep_disks,
             interrupt,
         },
@@ -85,7 +98,7 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
 }
 
 /// Makes the results' folder and locks it.
-fn lock_folder(out: &Path) -> anyhow::Result<File> {
+pub(super) fn lock_folder(out: &Path) -> anyhow::Result<File> {
     let runs = out.join("runs");
     std::fs::create_dir_all(&runs).with_context(|| format!("cannot make {}", runs.display()))?;
     let file = out.join(".lock");
@@ -101,16 +114,29 @@ fn lock_folder(out: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Carries runs out and prints the line that `each` makes of a result.
+/// Carries runs out and prints the line that `each` makes of a result, if it is not empty.
 pub(super) fn carry_out(
     args: &RunArgs,
     ready: &Ready,
     runs: &[Planned<'_>],
     mut each: impl FnMut(RunResult) -> anyhow::Result<String>,
 ) -> Result<(), Refused> {
-    let jobs = args.jobs.map_or_else(schedule::default_jobs, usize::from);
-    schedule::carry_out(&ready.common, runs, jobs, &ready.progress, |result| {
-        each(result).map(|line| ready.progress.line(&line))
-    })
+    let mut schedule = Schedule {
+        budget: Budget::of_machine(args.jobs.map(usize::from), args.cores.map(u64::from)),
+        history: History::load(accel::cache_root().as_deref()),
+    };
+    schedule::carry_out(
+        &ready.common,
+        runs,
+        &mut schedule,
+        &ready.progress,
+        |result| {
+            let line = each(result)?;
+            if !line.is_empty() {
+                ready.progress.line(&line);
+            }
+            Ok(())
+        },
+    )
     .map_err(Refused::setup)
 }

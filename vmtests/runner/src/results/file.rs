@@ -16,6 +16,7 @@ use super::Outcome;
 use super::RunResult;
 use super::junit;
 use super::replace;
+use crate::schedule::shard::Part;
 
 /// Layout of results.json.
 const SCHEMA: u32 = 1;
@@ -26,14 +27,28 @@ pub const RESULTS: &str = "results.json";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Results {
     /// Layout of this file; this is layout 1.
-    schema: u32,
+    pub schema: u32,
     /// Who wrote it; several where the results of several were joined.
     #[serde(default)]
     pub invocations: Vec<Invocation>,
+    /// Which parts of all runs these are; none where all runs were done in one place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// The folders whose results were joined here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<String>,
+    /// How long it took from the start to the end, once the end is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// What makes the results as a whole doubtful, such as a shard that is missing. All is not
+    /// well while there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// In the order in which they ended.
     pub runs: Vec<RunResult>,
+    /// Where its files go.
     #[serde(skip)]
-    out: PathBuf,
+    pub out: PathBuf,
 }
 
 impl Results {
@@ -43,8 +58,8 @@ impl Results {
         let results = Results {
             schema: SCHEMA,
             invocations: vec![Invocation::current().clone()],
-            runs: Vec::new(),
             out: out.to_owned(),
+            ..Results::default()
         };
         results.write()?;
         Ok(results)
@@ -77,7 +92,8 @@ impl Results {
         self.write()
     }
 
-    fn write(&self) -> anyhow::Result<()> {
+    /// Writes both files.
+    pub fn write(&self) -> anyhow::Result<()> {
         let mut json = serde_json::to_string_pretty(self).context("results as JSON")?;
         json.push('\n');
         replace(&self.out.join(RESULTS), json.as_bytes())?;
@@ -94,7 +110,7 @@ impl Results {
 
     /// Whether all is well.
     pub fn good(&self) -> bool {
-        !self.runs.iter().any(|run| run.outcome.is_bad())
+        self.warnings.is_empty() && !self.runs.iter().any(|run| run.outcome.is_bad())
     }
 
     /// The last line: `N passed, N failed`, and what was skipped or failed as expected. Whatever is

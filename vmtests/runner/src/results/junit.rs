@@ -46,7 +46,7 @@ fn test_case(run: &RunResult) -> TestCase {
         Outcome::Error | Outcome::Killed => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
     if run.outcome != Outcome::Passed {
-        status.set_message(capped(run.headline(), MAX_MESSAGE));
+        status.set_message(capped(&run.headline(), MAX_MESSAGE));
         status.set_type(run.outcome.word());
         status.set_description(capped(&run.reason, MAX_REASON));
     }

@@ -265,7 +265,7 @@ mod tests {
         recorder.step_begins(1, 3, &step);
         recorder.step_ended(&step, StepOutcome::Passed, "", 0.1);
         recorder.step_begins(2, 3, &step);
-        recorder.console("the last line");
+        recorder.line("the last line");
         let Found::Killed(run) = look(&dir).unwrap().1 else {
             panic!("not killed");
         };

@@ -8,10 +8,12 @@ use std::path::Path;
 
 use anyhow::Context;
 
+pub mod collect;
 mod file;
 pub mod invocation;
 mod junit;
 pub mod markers;
+pub mod merge;
 mod outcome;
 pub mod schema;
 mod types;
@@ -48,6 +50,9 @@ pub(crate) fn example(scenario: &str, outcome: Outcome, reason: &str) -> RunResu
         scenario: scenario.to_owned(),
         name: scenario.to_owned(),
         file: format!("vmtests/scenarios/{scenario}.yaml"),
+        about: "Something is shown.".to_owned(),
+        rows: vec![1],
+        refs: Vec::new(),
         kernel: "6.12".to_owned(),
         module: "c".to_owned(),
         profile: "release".to_owned(),

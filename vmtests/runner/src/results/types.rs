@@ -103,6 +103,15 @@ pub struct RunResult {
     /// The scenario's file, as the runner was told to find it.
     #[serde(default)]
     pub file: String,
+    /// What the scenario shows, in its own words.
+    #[serde(default)]
+    pub about: String,
+    /// Rows of the failure catalogue that it covers.
+    #[serde(default)]
+    pub rows: Vec<u32>,
+    /// What it stands for: CVE numbers, or links.
+    #[serde(default)]
+    pub refs: Vec<String>,
     /// Name of the kernel's configuration.
     pub kernel: String,
     /// `rust` or `c`.
@@ -180,19 +189,26 @@ impl RunResult {
         (self.name(), &self.kernel, &self.module)
     }
 
-    /// The first line of the reason.
-    pub fn headline(&self) -> &str {
-        self.reason.lines().next().unwrap_or_default()
+    /// The reason in one line: its first one, and the next where the first only announces it.
+    pub fn headline(&self) -> String {
+        let mut lines = self.reason.lines();
+        let first = lines.next().unwrap_or_default();
+        match lines.next() {
+            Some(next) if first.ends_with(':') => format!("{first} {}", next.trim()),
+            _ => first.to_owned(),
+        }
     }
 
     /// The step that did not pass, innermost last.
     pub fn failing(&self) -> Vec<&StepResult> {
-        let mut path = Vec::new();
-        let mut steps = &self.steps;
-        while let Some(step) = steps.iter().find(|s| s.outcome != StepOutcome::Passed) {
-            path.push(step);
-            steps = &step.steps;
-        }
+        let bad = |step: &&StepResult| step.outcome != StepOutcome::Passed;
+        let Some(outer) = self.steps.iter().find(bad) else {
+            return Vec::new();
+        };
+        let mut path = vec![outer];
+        // Those inside are listed by their paths: the longest is the innermost.
+        let depth = |step: &&StepResult| step.step.matches(" / ").count();
+        path.extend(outer.steps.iter().filter(bad).max_by_key(depth));
         path
     }
 
@@ -242,6 +258,49 @@ mod tests {
             assert!(lines[0].contains(part), "{part}: {}", lines[0]);
         }
         assert_eq!(lines[1], "    one");
+    }
+
+    #[test]
+    fn a_headline_says_what_the_first_line_announces() {
+        let headline = |reason: &str| run("a", Outcome::Failed, reason).headline();
+        assert_eq!(
+            headline("splat (warn) on the console:\n  WARNING: x"),
+            "splat (warn) on the console: WARNING: x"
+        );
+        assert_eq!(headline("a is 1\nmore"), "a is 1");
+        assert_eq!(headline(""), "");
+    }
+
+    #[test]
+    fn the_innermost_step_that_failed_is_found() {
+        let step = |name: &str, outcome: StepOutcome| StepResult {
+            step: name.to_owned(),
+            action: String::new(),
+            line: None,
+            outcome,
+            reason: String::new(),
+            start_s: 0.0,
+            seconds: 0.0,
+            expected: None,
+            seen: None,
+            steps: Vec::new(),
+            unlisted: 0,
+        };
+        let mut run = run("a", Outcome::Failed, "x");
+        assert!(run.failing().is_empty());
+        run.steps = vec![
+            step("fine", StepOutcome::Passed),
+            StepResult {
+                steps: vec![
+                    step("i=0 / mount", StepOutcome::Passed),
+                    step("i=1 / group / mount", StepOutcome::Failed),
+                    step("i=1 / group", StepOutcome::Failed),
+                ],
+                ..step("repeat", StepOutcome::Failed)
+            },
+        ];
+        let names: Vec<_> = run.failing().iter().map(|step| &*step.step).collect();
+        assert_eq!(names, ["repeat", "i=1 / group / mount"]);
     }
 
     #[test]

@@ -14,7 +14,10 @@ impl Run<'_> {
         let outcome = match trouble {
             Trouble::Splat(splat) if splat.is_end_of_init() => Outcome::Error,
             Trouble::Splat(_) | Trouble::Deadline | Trouble::ConsoleFlood => Outcome::Failed,
-            Trouble::QemuDied(_) | Trouble::AgentGone(_) | Trouble::Interrupted => Outcome::Error,
+            Trouble::QemuDied(_)
+            | Trouble::AgentGone(_)
+            | Trouble::Host(_)
+            | Trouble::Interrupted => Outcome::Error,
         };
         Verdict::new(outcome, self.describe(what, trouble, vm))
     }
@@ -36,6 +39,7 @@ impl Run<'_> {
                 };
             }
             Trouble::QemuDied(how) => format!("{what}: {how}"),
+            Trouble::Host(how) => format!("{what}: {how}"),
             Trouble::AgentGone(how) => format!("{what}: {how}"),
             Trouble::ConsoleFlood => format!(
                 "{what}: the guest printed more than {} MiB on its console",

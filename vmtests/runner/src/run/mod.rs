@@ -3,11 +3,11 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use vmtest_protocol::FromAgent;
-use vmtest_protocol::PROTOCOL_VERSION;
 use vmtest_protocol::ToAgent;
 use vmtest_protocol::message;
 use vmtest_protocol::message::Collected;
@@ -19,23 +19,32 @@ use crate::interrupt::Interrupt;
 use crate::matrix::Planned;
 use crate::prepare;
 use crate::prepare::Prepared;
+use crate::replay;
 use crate::results::Outcome;
 use crate::results::RunResult;
 use crate::results::invocation;
 use crate::results::markers;
+use crate::seed;
+use crate::seed::Chance;
+use crate::snapshot::Store;
 use crate::splat::Splats;
 use crate::timeline;
 use crate::timeline::Level;
 use crate::timeline::Recorder;
+use crate::vm::Observer;
 use crate::vm::Trouble;
 use crate::vm::Vm;
 use crate::xfail;
 
+mod boot;
+mod guide;
 mod judge;
 mod steps;
 
-/// Longest wait for the guest's modules and mounts.
-const SETUP_LIMIT: Duration = Duration::from_secs(30);
+use boot::Boot;
+pub use guide::Guide;
+pub use guide::Unguided;
+
 /// Longest wait for the evidence of a run that passed.
 const COLLECT_LIMIT: Duration = Duration::from_secs(30);
 /// The same for one that did not: its guest may be beyond answering.
@@ -64,6 +73,12 @@ pub struct Common {
     pub boot_limit: Duration,
     /// Every limit is multiplied by this: for slow machines.
     pub scale: f64,
+    /// Memory snapshots.
+    pub snapshots: Arc<Store>,
+    /// Whether QEMU listens for a debugger: on this port of 127.0.0.1, or on a free one for 0.
+    pub gdb: Option<u16>,
+    /// What all choices by chance of all runs come from.
+    pub seed: u64,
     /// Whether disks are kept when a run has ended.
     pub keep_disks: bool,
     /// Ctrl-C.
@@ -97,6 +112,27 @@ impl Verdict {
 /// Carries a run out, whatever happens; `stage` is told what is under way. The calling thread must
 /// live until this returns.
 pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunResult {
+    run_observed(common, planned, stage, Vec::new())
+}
+
+/// The same; everything that comes from its machines is shown to `observers`, as it comes.
+pub fn run_observed(
+    common: &Common,
+    planned: &Planned<'_>,
+    stage: &dyn Fn(&str),
+    observers: Vec<Observer>,
+) -> RunResult {
+    run_with(common, planned, stage, observers, &mut Unguided)
+}
+
+/// The same, with somebody who goes along.
+pub fn run_with(
+    common: &Common,
+    planned: &Planned<'_>,
+    stage: &dyn Fn(&str),
+    mut observers: Vec<Observer>,
+    guide: &mut dyn Guide,
+) -> RunResult {
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
     let mut result = begin(common, planned, artifacts.clone());
@@ -106,15 +142,21 @@ pub fn run(common: &Common, planned: &Planned<'_>, stage: &dyn Fn(&str)) -> RunR
         return result;
     }
     let dir = common.out.join(&artifacts);
-    let marked = markers::begin(&dir, &result).and_then(|()| Recorder::create(&dir, began));
+    let marked = markers::begin(&dir, &result)
+        .and_then(|()| replay::record(&dir, common, planned, &result))
+        .and_then(|()| Recorder::create(&dir, began));
     let verdict = match marked {
         Ok(recorder) => {
+            observers.push(recorder.observer());
             let mut run = Run {
                 common,
                 planned,
                 dir: dir.clone(),
                 stage,
                 recorder,
+                guide,
+                observers,
+                chance: Chance::new(seed::of_run(common.seed, &planned.folder)),
                 result: &mut result,
             };
             let verdict = run.whole();
@@ -140,6 +182,9 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         scenario: scenario.name.clone(),
         name: scenario.title(),
         file: scenario.file.display().to_string(),
+        about: scenario.about.clone(),
+        rows: scenario.rows.clone(),
+        refs: scenario.refs.clone(),
         kernel: common.index.kernel.clone(),
         module: planned.module.word().to_owned(),
         profile: common.index.profile.clone(),
@@ -154,7 +199,7 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         accel: common.accel.word().to_owned(),
         started_from: String::new(),
         boots: 0,
-        seed: 0,
+        seed: common.seed,
         params: scenario.params.clone(),
         release: common.index.release.clone(),
         seconds_to_first_step: None,
@@ -174,6 +219,9 @@ struct Run<'a> {
     dir: PathBuf,
     stage: &'a dyn Fn(&str),
     recorder: Recorder,
+    guide: &'a mut dyn Guide,
+    observers: Vec<Observer>,
+    chance: Chance,
     result: &'a mut RunResult,
 }
 
@@ -190,38 +238,34 @@ impl Run<'_> {
             Ok(prepared) => prepared,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
-        self.stage("booting");
         let started = Instant::now();
-        let mut vm = match prepared.start(self.common, self.planned, &self.recorder) {
+        let boot = Boot {
+            number: 0,
+            setup: prepare::guest_setup(self.planned),
+        };
+        let mut vm = match self.bring_up(&prepared, &boot) {
             Ok(vm) => vm,
-            Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
+            Err(verdict) => return verdict,
         };
         let verdict = self.booted(&mut vm, started);
-        self.result.notes.extend(
-            vm.allowed_splats()
-                .iter()
-                .map(|reason| format!("allowed splat: {reason}")),
-        );
+        self.leave(&vm);
         verdict
     }
 
     fn booted(&mut self, vm: &mut Vm, started: Instant) -> Verdict {
-        if let Err(trouble) = self.reach_agent(vm, started) {
-            // Nothing of the subject has run yet.
-            let reason = self.describe("boot", &trouble, vm);
-            return Verdict::new(Outcome::Error, reason);
-        }
-        self.stage("setting up");
-        if let Some(verdict) = self.set_up(vm) {
-            self.end_badly(vm);
-            return verdict;
-        }
         if let Some(verdict) = self.check_module(vm) {
             self.end_badly(vm);
             return verdict;
         }
         self.result.seconds_to_first_step = Some(started.elapsed().as_secs_f64());
-        if let Some(mut verdict) = self.steps(vm) {
+        if let Err(trouble) = self.guide.ready(vm) {
+            let verdict = self.judge("before the first step", &trouble, vm);
+            self.end_badly(vm);
+            return verdict;
+        }
+        let verdict = self.steps(vm);
+        self.guide.stopped(vm, verdict.as_ref());
+        if let Some(mut verdict) = verdict {
             if let Some(collected) = self.end_badly(vm) {
                 evidence::record(self.result, &collected);
             }
@@ -231,46 +275,15 @@ impl Run<'_> {
         self.end_well(vm)
     }
 
-    fn reach_agent(&mut self, vm: &mut Vm, started: Instant) -> Result<(), Trouble> {
-        let limit = self.common.scaled(self.common.boot_limit);
-        vm.connect_control(limit)?;
-        let deadline = started + limit;
-        let hello = vm.wait_for(deadline, |message| match message {
-            FromAgent::Hello(hello) => Some(hello.clone()),
-            _ => None,
-        })?;
-        if hello.protocol != PROTOCOL_VERSION {
-            return Err(Trouble::AgentGone(format!(
-                "the agent speaks protocol {}, this program {PROTOCOL_VERSION}: build the \
-                 initramfs again",
-                hello.protocol
-            )));
+    /// Takes from a machine what it has to say at its end.
+    fn leave(&mut self, vm: &Vm) {
+        for reason in vm.allowed_splats() {
+            self.result.notes.push(format!("allowed splat: {reason}"));
         }
-        self.result.release = hello.release;
-        Ok(())
     }
 
-    /// Loads modules and mounts; a verdict when that fails.
-    fn set_up(&mut self, vm: &mut Vm) -> Option<Verdict> {
-        let setup = prepare::guest_setup(self.planned);
-        let limit = Instant::now() + self.common.scaled(SETUP_LIMIT);
-        let done = vm.send(&ToAgent::Setup(setup)).and_then(|()| {
-            vm.wait_for(limit, |message| match message {
-                FromAgent::SetupDone { error } => Some(error.clone()),
-                _ => None,
-            })
-        });
-        match done {
-            Ok(None) => None,
-            Ok(Some(error)) => Some(Verdict::new(
-                Outcome::Error,
-                format!(
-                    "set-up in the guest: {error}\nconsole:\n{}",
-                    vm.console_tail()
-                ),
-            )),
-            Err(trouble) => Some(self.judge("set-up in the guest", &trouble, vm)),
-        }
+    fn observers(&self) -> Vec<Observer> {
+        self.observers.clone()
     }
 
     /// Which module is loaded is looked at before the steps: these may unload it.

@@ -32,6 +32,10 @@ impl Run<'_> {
         };
         let whole = Instant::now() + limit;
         for (number, step) in scenario.steps.iter().enumerate() {
+            if !self.guide.goes_on(number + 1, step) {
+                let reason = format!("stopped before step {}, as asked", number + 1);
+                return Some(Verdict::new(Outcome::Skipped, reason));
+            }
             (self.stage)(&format!(
                 "{}/{} {}",
                 number + 1,
@@ -41,8 +45,12 @@ impl Run<'_> {
             self.recorder
                 .step_begins(number as u64 + 1, scenario.steps.len(), step);
             let what = format!("step {} ({})", number + 1, step.title());
-            if let Some(verdict) = self.step(vm, number as u64 + 1, step, &what, whole) {
-                return Some(verdict);
+            let verdict = self.step(vm, number as u64 + 1, step, &what, whole);
+            if let Some(result) = self.result.steps.get_mut(number) {
+                result.line = scenario.lines.get(number).map(|line| *line as u32);
+            }
+            if verdict.is_some() {
+                return verdict;
             }
         }
         None

@@ -71,9 +71,9 @@ pub struct Case(pub Vec<(String, Var)>);
 impl Matrix {
     /// How many cases there are.
     pub fn count(&self) -> usize {
-        self.0
-            .iter()
-            .fold(1usize, |count, (_, values)| count.saturating_mul(values.len()))
+        self.0.iter().fold(1usize, |count, (_, values)| {
+            count.saturating_mul(values.len())
+        })
     }
 
     /// The matrix with only the value that the command line gives.
@@ -173,7 +173,10 @@ pub fn text_of(value: &Var) -> String {
 pub fn fill(sources: &Sources, root: &mut Node, vars: &Vars) -> Vec<Diagnosis> {
     let mut wrong = Vec::new();
     if let Value::Map(fields) = &mut root.value {
-        for (_, value) in fields.iter_mut().filter(|(k, _)| FILLED.contains(&k.text.as_str())) {
+        for (_, value) in fields
+            .iter_mut()
+            .filter(|(k, _)| FILLED.contains(&k.text.as_str()))
+        {
             fill_node(sources, value, vars, &mut wrong);
         }
     }
@@ -237,7 +240,12 @@ mod tests {
         let words: Vec<String> = cases.iter().map(Case::words).collect();
         assert_eq!(
             words,
-            ["[fs=ext4,n=1]", "[fs=ext4,n=2]", "[fs=ext2,n=1]", "[fs=ext2,n=2]"]
+            [
+                "[fs=ext4,n=1]",
+                "[fs=ext4,n=2]",
+                "[fs=ext2,n=1]",
+                "[fs=ext2,n=2]"
+            ]
         );
         assert_eq!(cases[0].folder(), "-fs-ext4-n-1");
         assert_eq!(Matrix::default().cases(), [Case::default()]);

@@ -81,14 +81,16 @@ impl std::error::Error for Fault {}
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(text: T) -> Self {
         let text = text.to_string();
-        Fault::new(match text.contains("did not match any variant of untagged") {
-            // The only such types are numbers that may be texts.
-            true => What::Type {
-                found: "something else".to_owned(),
-                wanted: "a whole number or a text".to_owned(),
+        Fault::new(
+            match text.contains("did not match any variant of untagged") {
+                // The only such types are numbers that may be texts.
+                true => What::Type {
+                    found: "something else".to_owned(),
+                    wanted: "a whole number or a text".to_owned(),
+                },
+                false => What::Other(text),
             },
-            false => What::Other(text),
-        })
+        )
     }
 
     fn invalid_type(found: de::Unexpected<'_>, wanted: &dyn de::Expected) -> Self {
@@ -281,17 +283,21 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
         let place = self.place();
         match &self.node.value {
             Value::Scalar(scalar) => Self::scalar(scalar, visitor),
-            Value::List(items) => visitor.visit_seq(Items { items: items.iter() }),
+            Value::List(items) => visitor.visit_seq(Items {
+                items: items.iter(),
+            }),
             Value::Map(fields) => {
-                let mut map = Fields {
-                    fields,
-                    next: 0,
-                };
+                let mut map = Fields { fields, next: 0 };
                 let read = visitor.visit_map(&mut map);
                 let last = map.subject();
                 read.map_err(|fault| match (&fault.place, &fault.what) {
                     (None, What::Missing(_)) => fault.or_at(self.holder),
-                    (None, What::Unknown { word, key: true, .. }) => {
+                    (
+                        None,
+                        What::Unknown {
+                            word, key: true, ..
+                        },
+                    ) => {
                         let place = self.node.key_place(word);
                         fault.or_at(place)
                     }
@@ -401,7 +407,10 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
             return Ok(None);
         };
         // Items have no key: what is missing in one is reported at its first key.
-        let holder = node.fields().first().map_or(node.place, |(key, _)| key.place);
+        let holder = node
+            .fields()
+            .first()
+            .map_or(node.place, |(key, _)| key.place);
         let read = seed.deserialize(Reader { node, holder });
         read.map(Some).map_err(|fault| fault.or_at(holder))
     }
@@ -423,7 +432,11 @@ impl Fields<'_> {
         let read = self.fields.get(..self.next)?;
         let bare = |key: &Key| matches!(key.text.as_str(), "name" | "timeout");
         match read.len() == self.fields.len() {
-            true => read.iter().rev().find(|(key, _)| !bare(key)).or(read.last()),
+            true => read
+                .iter()
+                .rev()
+                .find(|(key, _)| !bare(key))
+                .or(read.last()),
             false => read.last(),
         }
     }
@@ -451,7 +464,8 @@ impl<'de> de::MapAccess<'de> for &mut Fields<'_> {
         };
         let holder = key.place;
         let reader = Reader { node, holder };
-        seed.deserialize(reader).map_err(|fault| fault.or_at(reader.place()))
+        seed.deserialize(reader)
+            .map_err(|fault| fault.or_at(reader.place()))
     }
 }
 

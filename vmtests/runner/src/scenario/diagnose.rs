@@ -223,7 +223,10 @@ impl miette::Diagnostic for Drawn {
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
-        let related = self.related.iter().map(|one| one as &dyn miette::Diagnostic);
+        let related = self
+            .related
+            .iter()
+            .map(|one| one as &dyn miette::Diagnostic);
         (!self.related.is_empty()).then(|| Box::new(related) as _)
     }
 }
@@ -236,7 +239,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .filter(|candidate| short(candidate) && short(word) && *candidate != word)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= ((word.len().max(candidate.len()) + 1) / 3).max(1))
+        .filter(|(distance, candidate)| {
+            *distance <= ((word.len().max(candidate.len()) + 1) / 3).max(1)
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }

@@ -203,9 +203,11 @@ impl Expansion<'_> {
     ) -> Result<(Node, PathBuf), Box<Diagnosis>> {
         let wrong = |message: String| Box::new(self.sources.diagnose(place, message));
         if Path::new(name).is_absolute() || name.contains("${") {
-            return Err(Box::new(wrong(format!("`{name}` cannot be included")).with_help(
-                "write the piece's path as seen from this file, such as `pieces/bind.yaml`",
-            )));
+            return Err(Box::new(
+                wrong(format!("`{name}` cannot be included")).with_help(
+                    "write the piece's path as seen from this file, such as `pieces/bind.yaml`",
+                ),
+            ));
         }
         let folder = from.parent().unwrap_or(Path::new(""));
         let file = folder.join(name);
@@ -223,9 +225,9 @@ impl Expansion<'_> {
             diagnosis = diagnosis.with_nearest(name, known.iter().map(String::as_str));
             return Err(Box::new(diagnosis));
         }
-        let text = source::read(&file).map_err(Box::new)?;
+        let text = source::read(&file)?;
         let number = self.sources.add(&file, text, Some(place));
-        let (root, mut wrong) = tree::parse(self.sources, number).map_err(Box::new)?;
+        let (root, mut wrong) = tree::parse(self.sources, number)?;
         self.wrong.append(&mut wrong);
         Ok((root, file))
     }

@@ -155,7 +155,10 @@ pub fn scenario_files(dir: &Path) -> Result<Vec<PathBuf>, Box<Diagnosis>> {
     })?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .collect();
     files.sort();
     Ok(files)
@@ -173,7 +176,7 @@ pub fn load_file(file: &Path, overrides: &Overrides, index: Option<&Index>) -> L
         Ok(text) => parse(file, text, overrides, index),
         Err(wrong) => Loaded {
             cases: Vec::new(),
-            wrong: vec![wrong],
+            wrong: vec![*wrong],
         },
     }
 }
@@ -201,7 +204,7 @@ pub fn parse(
         Err(hopeless) => {
             return Loaded {
                 cases: Vec::new(),
-                wrong: vec![hopeless],
+                wrong: vec![*hopeless],
             };
         }
     };
@@ -292,21 +295,40 @@ impl Reader<'_> {
                 continue;
             };
             let line = |step: &Node| {
-                let place = step.fields().first().map_or(step.place, |(key, _)| key.place);
+                let place = step
+                    .fields()
+                    .first()
+                    .map_or(step.place, |(key, _)| key.place);
                 self.sources.line_column(place).0
             };
             scenario.steps.clone_from(&steps);
-            scenario.lines = root.get("steps").map_or(&[][..], Node::items).iter().map(line).collect();
+            scenario.lines = root
+                .get("steps")
+                .map_or(&[][..], Node::items)
+                .iter()
+                .map(line)
+                .collect();
             scenario.params = vars;
             scenario.case = case;
             scenario.file = self.file.to_owned();
             let dropped = self.dropped || reading.dropped;
-            self.wrong
-                .extend(check::scenario(self.sources, &scenario, &head, &root, dropped));
+            self.wrong.extend(check::scenario(
+                self.sources,
+                &scenario,
+                &head,
+                &root,
+                dropped,
+            ));
             if let Some(index) = index {
                 let vars = &scenario.params;
-                self.wrong
-                    .extend(check::against_index(self.sources, &scenario, &head, &root, vars, index));
+                self.wrong.extend(check::against_index(
+                    self.sources,
+                    &scenario,
+                    &head,
+                    &root,
+                    vars,
+                    index,
+                ));
             }
             scenarios.push(scenario);
         }
@@ -358,20 +380,25 @@ fn only(root: &Node, keys: &[&str]) -> Node {
 pub fn parse_piece(file: &Path) -> Vec<Diagnosis> {
     let text = match source::read(file) {
         Ok(text) => text,
-        Err(wrong) => return vec![wrong],
+        Err(wrong) => return vec![*wrong],
     };
     let mut sources = Sources::default();
     let number = sources.add(file, text, None);
     let (mut root, mut wrong) = match tree::parse(&sources, number) {
         Ok(parsed) => parsed,
-        Err(hopeless) => return vec![hopeless],
+        Err(hopeless) => return vec![*hopeless],
     };
     wrong.append(&mut include::expand(&mut sources, &mut root));
     let expanded = wrong.is_empty();
     let mut reading = read::read::<Piece>(&sources, &mut root);
     wrong.append(&mut reading.wrong);
     if let Some(piece) = reading.value {
-        wrong.append(&mut check::piece(&sources, &piece, &root, reading.dropped || !expanded));
+        wrong.append(&mut check::piece(
+            &sources,
+            &piece,
+            &root,
+            reading.dropped || !expanded,
+        ));
     }
     keep_first(&mut wrong);
     wrong

@@ -333,7 +333,10 @@ mod tests {
     #[test]
     fn help_says_how_it_would_be_right() {
         for (text, expected) in [
-            ("name: 6.12\nsteps: []\n", "in quotes it is a text: \"6.12\""),
+            (
+                "name: 6.12\nsteps: []\n",
+                "in quotes it is a text: \"6.12\"",
+            ),
             ("name: a\nrows: ['1']\nsteps: []\n", "remove the quotes"),
             (
                 "name: a\nsteps:\n  - mount: {image: a, at: /m, timeout: 5m}\n",

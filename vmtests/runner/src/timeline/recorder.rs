@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -32,12 +33,11 @@ use super::inner::Inner;
 use crate::results;
 use crate::results::StepOutcome;
 use crate::results::StepResult;
+use crate::vm::Observer;
+use crate::vm::Seen;
 
 /// No timeline gets longer than this, in bytes: the disk of the host is not ours.
 const MAX_FILE: u64 = 64 << 20;
-
-/// Who else is told of every entry, such as the progress on the terminal.
-pub type Listener = Arc<dyn Fn(&Entry) + Send + Sync>;
 
 /// The recorder of a run. Clones write into the same timeline.
 #[derive(Clone)]
@@ -56,13 +56,16 @@ struct State {
     written: u64,
     full: bool,
     began: Instant,
+    /// When what is being written arrived, where that was earlier than now.
+    arrived: Option<Instant>,
+    /// The time of the last entry: the order of the entries is that of their times.
+    last: f64,
     clock: Clock,
     /// The number of the step that is under way, and when it began.
     step: Option<(u64, f64)>,
     inner: Inner,
     /// The unfinished last lines of programs.
     pending: BTreeMap<(u64, String, bool), String>,
-    listener: Option<Listener>,
 }
 
 impl Recorder {
@@ -77,42 +80,51 @@ impl Recorder {
                 written: 0,
                 full: false,
                 began,
+                arrived: None,
+                last: 0.0,
                 clock: Clock::default(),
                 step: None,
                 inner: Inner::default(),
                 pending: BTreeMap::new(),
-                listener: None,
             })),
         })
-    }
-
-    /// From now on, `listener` is told of every entry.
-    pub fn listen(&self, listener: Listener) {
-        self.lock().listener = Some(listener);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line on the kernel's console.
-    pub fn console(&self, line: &str) {
-        self.lock().say(Source::Console, Level::Info, line);
+    /// A line of a console, for tests.
+    #[cfg(test)]
+    pub(crate) fn line(&self, line: &str) {
+        self.see(Instant::now(), &Seen::Console(line));
     }
 
-    /// Something of QEMU's: an event, or what it wrote.
-    pub fn qemu(&self, text: &str) {
-        self.lock().say(Source::Qemu, Level::Info, text);
+    /// What writes everything that comes from a machine into the timeline.
+    pub fn observer(&self) -> Observer {
+        let recorder = self.clone();
+        Rc::new(move |at, seen| recorder.see(at, seen))
+    }
+
+    /// Something came from a machine at this moment.
+    pub fn see(&self, at: Instant, seen: &Seen<'_>) {
+        let mut state = self.lock();
+        state.arrived = Some(at);
+        match seen {
+            Seen::Console(line) => state.say(Source::Console, Level::Info, line),
+            Seen::Agent(message) => state.message(message),
+            Seen::Qmp(event) => {
+                let text = format!("event {} {}", event.name, event.data);
+                state.say(Source::Qemu, Level::Info, &text);
+            }
+            Seen::Host(text) => state.say(Source::Host, Level::Info, text),
+        }
+        state.arrived = None;
     }
 
     /// What the runner does, such as `booting`.
     pub fn host(&self, level: Level, text: &str) {
         self.lock().say(Source::Host, level, text);
-    }
-
-    /// A message of the guest's agent.
-    pub fn message(&self, message: &FromAgent) {
-        self.lock().message(message);
     }
 
     /// The step `number` of `of` (from 1) begins.
@@ -216,8 +228,11 @@ fn entry(t_s: f64, source: Source, level: Level, text: &str) -> Entry {
 }
 
 impl State {
-    fn now(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
+    fn now(&mut self) -> f64 {
+        let now = self.arrived.unwrap_or_else(Instant::now);
+        let since = now.saturating_duration_since(self.began).as_secs_f64();
+        self.last = self.last.max(since);
+        self.last
     }
 
     fn say(&mut self, source: Source, level: Level, text: &str) {
@@ -228,9 +243,6 @@ impl State {
     /// Writes an entry. Errors are left to whoever misses the line: a full disk shows elsewhere.
     fn put(&mut self, mut entry: Entry) {
         entry.step = entry.step.or(self.step.map(|(number, _)| number));
-        if let Some(listener) = &self.listener {
-            listener(&entry);
-        }
         if self.full {
             return;
         }
@@ -394,6 +406,10 @@ mod tests {
         all
     }
 
+    fn agent(recorder: &Recorder, message: &FromAgent) {
+        recorder.see(Instant::now(), &Seen::Agent(message));
+    }
+
     fn output(text: &str) -> FromAgent {
         FromAgent::Output {
             id: 0,
@@ -419,11 +435,11 @@ mod tests {
         let recorder = Recorder::create(dir.path(), Instant::now()).unwrap();
         let step = Step::new(Action::DropCaches(DropCaches {}));
         recorder.host(Level::Info, "booting");
-        recorder.message(&hello(0));
+        agent(&recorder, &hello(0));
         recorder.step_begins(1, 2, &step);
-        recorder.console("a line\u{1b}[0m");
-        recorder.message(&output("one\ntw"));
-        recorder.message(&output("o\n"));
+        recorder.line("a line\u{1b}[0m");
+        agent(&recorder, &output("one\ntw"));
+        agent(&recorder, &output("o\n"));
         let result = recorder.step_ended(&step, StepOutcome::Failed, "a is 1, 2 was expected", 0.5);
         let event = Event {
             boot: 0,
@@ -460,7 +476,7 @@ mod tests {
     fn what_was_recorded_is_in_the_file_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let recorder = Recorder::create(dir.path(), Instant::now()).unwrap();
-        recorder.console("a");
+        recorder.line("a");
         assert_eq!(entries(dir.path()).len(), 1);
     }
 
@@ -470,7 +486,7 @@ mod tests {
         let recorder = Recorder::create(dir.path(), Instant::now()).unwrap();
         let line = "x".repeat(clean::MAX_TEXT);
         for _ in 0..(MAX_FILE >> 12) + 100 {
-            recorder.console(&line);
+            recorder.line(&line);
         }
         let size = std::fs::metadata(dir.path().join(FILE)).unwrap().len();
         assert!(size < MAX_FILE + 10_000, "{size}");

@@ -132,7 +132,7 @@ fn every_run_leaves_its_files_and_the_last_line_counts_the_runs() {
 // Whoever calls this ends the child and waits for it.
 #[allow(clippy::zombie_processes)]
 /// Starts `vmtest run` with the script as QEMU, and waits until all its children are there.
-fn running(place: &Place, qemu: &str) -> (Child, Vec<i32>) {
+pub fn running(place: &Place, qemu: &str) -> (Child, Vec<i32>) {
     place.qemu(qemu);
     let vmtest = Command::new(assert_cmd::cargo::cargo_bin("vmtest"))
         .args(place.arguments("run"))
@@ -180,7 +180,7 @@ fn gone(pid: i32) -> bool {
     }
 }
 
-fn all_gone(children: &[i32]) {
+pub fn all_gone(children: &[i32]) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !children.iter().all(|pid| gone(*pid)) {
         assert!(Instant::now() < deadline, "left behind: {children:?}");
@@ -188,7 +188,7 @@ fn all_gone(children: &[i32]) {
     }
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(child.id() as i32).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }

@@ -69,10 +69,23 @@ impl Place {
 
     /// `vmtest run` in this folder, with nothing in PATH but the fake QEMU and the system's tools.
     pub fn run(&self) -> Command {
+        self.run_to("out")
+    }
+
+    /// The same, with the results in a folder of this name.
+    pub fn run_to(&self, out: &str) -> Command {
         let mut command = Command::cargo_bin("vmtest").unwrap();
-        command.args(self.arguments("run"));
+        let usual = self.at("out");
+        let arguments = self.arguments("run").into_iter();
+        command.args(arguments.map(|argument| match argument == usual {
+            true => self.at(out).into(),
+            false => argument,
+        }));
         command.env("PATH", self.path());
         command.env("CACHEFILES_RS_CACHE", self.at("cache"));
+        for name in ["GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"] {
+            command.env_remove(name);
+        }
         command.timeout(std::time::Duration::from_secs(60));
         command
     }

@@ -167,7 +167,8 @@ puppet_actions! {
     close: Close(PuppetCloseOne),
     /// Closes descriptors of objects.
     close_objects: CloseObjects(PuppetClose),
-    /// Closes the number that the next descriptor would get, as a thread that guesses it does.
+    /// Closes the number that the next descriptor would get, as a thread that guesses it does. In
+    /// a storm, `close_next.closed` measures how often a message's descriptor was hit.
     close_next: CloseNext(PuppetNothing),
     /// Makes a second descriptor of the same open file.
     dup: Dup(PuppetDup),

@@ -51,7 +51,9 @@ pub(super) fn check(
         if !is_reference(reference) {
             let message = format!("`{reference}` is neither a CVE number nor a link");
             let wrong = found.add(node.place, message);
-            wrong.help.push("write \"CVE-2024-41075\" or \"https://...\"".to_owned());
+            wrong
+                .help
+                .push("write \"CVE-2024-41075\" or \"https://...\"".to_owned());
         }
     }
     variables(found, scenario, head);
@@ -68,7 +70,9 @@ fn is_reference(text: &str) -> bool {
 }
 
 fn is_link(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+    let rest = text
+        .strip_prefix("https://")
+        .or(text.strip_prefix("http://"));
     rest.is_some_and(|rest| rest.contains('.') && !rest.contains(char::is_whitespace))
 }
 
@@ -91,7 +95,10 @@ fn variables(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) {
     }
     let fields = head.get("matrix").map_or(&[][..], Node::fields);
     for ((name, values), (key, node)) in scenario.matrix.0.iter().zip(fields) {
-        if head.get("params").is_some_and(|params| params.key(name).is_some()) {
+        if head
+            .get("params")
+            .is_some_and(|params| params.key(name).is_some())
+        {
             let message = format!("`{name}` stands in `params` and in `matrix`");
             found.add(key.place, message);
         }
@@ -130,7 +137,9 @@ fn xfail(found: &mut Findings<'_>, scenario: &Scenario, head: &Node, root: &Node
         if !entry.link.trim().is_empty() && !is_link(&entry.link) {
             let message = format!("`{}` is no link", entry.link);
             let wrong = found.add(place("link"), message);
-            wrong.help.push("write where the failure is described: \"https://...\"".to_owned());
+            wrong
+                .help
+                .push("write where the failure is described: \"https://...\"".to_owned());
         }
         if let Some(step) = entry.step.as_ref().filter(|_| !dropped) {
             if !names.contains(step.as_str()) {
@@ -163,7 +172,9 @@ fn check_when(
         }
     } else if !scenario.params.contains_key(name) {
         let axes = scenario.matrix.0.iter().map(|(axis, _)| axis.as_str());
-        let known: Vec<&str> = axes.chain(scenario.params.keys().map(String::as_str)).collect();
+        let known: Vec<&str> = axes
+            .chain(scenario.params.keys().map(String::as_str))
+            .collect();
         let message = format!("neither `matrix` nor `params` has a `{name}`");
         found.near(when.key_place(name), message, name, known);
     }

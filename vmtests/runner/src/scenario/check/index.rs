@@ -44,7 +44,12 @@ pub(super) fn check(
     }
     let steps = root.get("steps").map_or(&[][..], Node::items);
     // A pattern that matches nothing has been reported where it stands.
-    let good = |pattern: &&String| index.images.keys().any(|name| pattern_matches(pattern, name));
+    let good = |pattern: &&String| {
+        index
+            .images
+            .keys()
+            .any(|name| pattern_matches(pattern, name))
+    };
     let good: Vec<&String> = scenario.needs.images.iter().filter(good).collect();
     used(found, steps, &Scope::new(vars), &good, index);
 }

@@ -35,7 +35,10 @@ pub(super) fn check(found: &mut Findings<'_>, act: Act<'_>, needs: Option<&Needs
     for (name, key) in POSITIVE {
         if act.name() == *name && act.node.str(key).is_some_and(|text| text.trim() == "0") {
             let place = act.node.get(key).map_or(act.key.place, |node| node.place);
-            found.add(place, format!("`{key}` of `{name}` is zero: nothing would be done"));
+            found.add(
+                place,
+                format!("`{key}` of `{name}` is zero: nothing would be done"),
+            );
         }
     }
     if let Some(needs) = needs {
@@ -52,9 +55,16 @@ fn image(found: &mut Findings<'_>, act: Act<'_>, needs: &Needs) {
     let Some((name, node)) = act.node.str("image").zip(act.node.get("image")) else {
         return;
     };
-    if !needs.images.iter().any(|pattern| pattern_matches(pattern, name)) {
+    if !needs
+        .images
+        .iter()
+        .any(|pattern| pattern_matches(pattern, name))
+    {
         let message = format!("a step uses the image `{name}`, `needs: images:` does not list it");
-        let known = needs.images.iter().map(|pattern| pattern.trim_end_matches('*'));
+        let known = needs
+            .images
+            .iter()
+            .map(|pattern| pattern.trim_end_matches('*'));
         found.near(node.place, message, name, known);
     }
 }
@@ -119,7 +129,10 @@ fn expression(found: &mut Findings<'_>, node: &Node, text: &str) {
 fn hexadecimal(found: &mut Findings<'_>, node: &Node, text: &str) {
     let digits = || text.chars().filter(|c| !c.is_whitespace());
     if digits().count() % 2 != 0 || !digits().all(|c| c.is_ascii_hexdigit()) {
-        found.add(node.place, "two hexadecimal digits for each byte are wanted");
+        found.add(
+            node.place,
+            "two hexadecimal digits for each byte are wanted",
+        );
     }
 }
 
@@ -136,7 +149,13 @@ const COUNTERS: &[&str] = &[
     "caches.count",
 ];
 /// Beginnings of counters whose rest only the guest knows.
-const FAMILIES: &[&str] = &["daemon.", "fscache.", "memory.", "free_percent:", "free_bytes:"];
+const FAMILIES: &[&str] = &[
+    "daemon.",
+    "fscache.",
+    "memory.",
+    "free_percent:",
+    "free_bytes:",
+];
 
 fn counter(found: &mut Findings<'_>, node: &Node, name: &str) {
     if COUNTERS.contains(&name) {
@@ -160,7 +179,9 @@ fn counter(found: &mut Findings<'_>, node: &Node, name: &str) {
         return;
     }
     let known = COUNTERS.iter().chain(FAMILIES).copied();
-    let family = name.split_once(['.', ':']).map_or(name, |(family, _)| family);
+    let family = name
+        .split_once(['.', ':'])
+        .map_or(name, |(family, _)| family);
     let message = format!("there can be no counter `{name}`");
     let diagnosis = found.sources.diagnose(node.place, message);
     let mut diagnosis = diagnosis.with_nearest(name, known);

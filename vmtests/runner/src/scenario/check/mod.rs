@@ -156,7 +156,10 @@ pub(super) fn piece(
 ) -> Vec<Diagnosis> {
     let mut findings = Findings::new(sources);
     if piece.about.trim().is_empty() {
-        findings.add(root.key_place("about"), "`about` is empty: say what it does");
+        findings.add(
+            root.key_place("about"),
+            "`about` is empty: say what it does",
+        );
     }
     let steps = root.get("steps").map_or(&[][..], Node::items);
     if steps.is_empty() && !dropped {

@@ -91,7 +91,7 @@ const REFERS: &[(&str, &str, Kind)] = &[
 ];
 
 /// Names that were given, with the places of the first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Known(BTreeMap<Kind, BTreeMap<String, Option<Place>>>);
 
 impl Known {
@@ -107,7 +107,9 @@ impl Known {
 
     fn find(&self, kind: Kind, name: &str) -> Option<Option<Place>> {
         let mut names = self.0.get(&kind)?.iter();
-        names.find(|(known, _)| may_be(known, name)).map(|(_, place)| *place)
+        names
+            .find(|(known, _)| may_be(known, name))
+            .map(|(_, place)| *place)
     }
 }
 
@@ -127,6 +129,8 @@ struct Walk<'f, 's> {
     found: &'f mut Findings<'s>,
     /// What stands before.
     before: Known,
+    /// What there is before the first step.
+    at_boot: Known,
     /// What stands anywhere.
     all: Known,
     puppets: puppets::Puppets,
@@ -143,6 +147,7 @@ pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], needs: Option<&Nee
     }
     let mut walk = Walk {
         found,
+        at_boot: before.clone(),
         before,
         all: Known::default(),
         puppets: puppets::Puppets::of(steps),
@@ -155,7 +160,9 @@ pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], needs: Option<&Nee
 impl Walk<'_, '_> {
     fn collect(&mut self, steps: &[Node]) {
         for act in steps.iter().filter_map(Act::of) {
-            gives(act, &mut |kind, name, place| self.all.give(kind, name, Some(place)));
+            gives(act, &mut |kind, name, place| {
+                self.all.give(kind, name, Some(place))
+            });
             for body in act.bodies() {
                 self.collect(body);
             }
@@ -165,28 +172,45 @@ impl Walk<'_, '_> {
     fn list(&mut self, steps: &[Node], beside: bool) {
         for act in steps.iter().filter_map(Act::of) {
             self.refers(act, beside);
+            if act.name() == "boot" {
+                self.begin_anew();
+            }
             if act.name() == "puppet" {
                 self.puppets.check(self.found, act.node, beside);
             }
             // A branch is known to its own steps; a measurement only when it is done.
             let late = act.name() == "measure";
             if !late {
-                gives(act, &mut |kind, name, place| self.before.give(kind, name, Some(place)));
+                gives(act, &mut |kind, name, place| {
+                    self.before.give(kind, name, Some(place))
+                });
             }
             for body in act.bodies() {
                 self.list(body, beside || act.is_beside());
             }
             if late {
-                gives(act, &mut |kind, name, place| self.before.give(kind, name, Some(place)));
+                gives(act, &mut |kind, name, place| {
+                    self.before.give(kind, name, Some(place))
+                });
             }
         }
+    }
+
+    /// After a `boot` nothing is left of what the guest had, but what was measured.
+    fn begin_anew(&mut self) {
+        let measured = self.before.0.remove(&Kind::Measurement);
+        self.before = self.at_boot.clone();
+        if let Some(measured) = measured {
+            self.before.0.insert(Kind::Measurement, measured);
+        }
+        self.puppets.begin_anew();
     }
 
     fn refers(&mut self, act: Act<'_>, beside: bool) {
         for (_, key, kind) in REFERS.iter().filter(|(name, ..)| *name == act.name()) {
             self.reference(act.key.place, act.node, act.name(), key, *kind, beside);
         }
-        self.conditions(act.node, act.key.place, beside);
+        self.conditions(act.node, beside);
         if let (Some(disks), Some(disk)) = (&self.disks, act.node.get("disk")) {
             let name = disk.as_str().unwrap_or_default();
             if !disks.iter().any(|known| may_be(known, name)) {
@@ -208,12 +232,12 @@ impl Walk<'_, '_> {
     }
 
     /// References at any depth of a step: in conditions and expectations.
-    fn conditions(&mut self, node: &Node, holder: Place, beside: bool) {
+    fn conditions(&mut self, node: &Node, beside: bool) {
         match &node.value {
             Value::Scalar(_) => {}
             Value::List(items) => {
                 for item in items {
-                    self.conditions(item, item.place, beside);
+                    self.conditions(item, beside);
                 }
             }
             Value::Map(fields) => {
@@ -228,14 +252,17 @@ impl Walk<'_, '_> {
                                 self.poll(item.place, item, beside);
                             }
                         }
-                        "ratios" => value.items().iter().for_each(|item| self.ratio(item, beside)),
+                        "ratios" => value
+                            .items()
+                            .iter()
+                            .for_each(|item| self.ratio(item, beside)),
                         "states" => value.items().iter().for_each(|item| self.state(item)),
                         "state" => self.state(value),
                         "logs" => value.items().iter().for_each(|item| self.log(item)),
                         "log" => self.log(value),
                         _ => {}
                     }
-                    self.conditions(value, holder, beside);
+                    self.conditions(value, beside);
                 }
             }
         }
@@ -267,7 +294,9 @@ impl Walk<'_, '_> {
             return;
         };
         let kinds = [Kind::Daemon, Kind::Program];
-        let known = kinds.iter().any(|kind| self.all.find(*kind, name).is_some());
+        let known = kinds
+            .iter()
+            .any(|kind| self.all.find(*kind, name).is_some());
         if !known && !matches!(name, "kernel" | "daemon") {
             let names = kinds.iter().flat_map(|kind| self.all.names(*kind));
             let names: Vec<&str> = names.chain(["kernel", "daemon"]).collect();
@@ -281,8 +310,14 @@ impl Walk<'_, '_> {
             return;
         };
         let kinds = [Kind::Daemon, Kind::Program, Kind::Puppet, Kind::Branch];
-        if !kinds.iter().any(|kind| self.all.find(*kind, name).is_some()) {
-            let known: Vec<&str> = kinds.iter().flat_map(|kind| self.all.names(*kind)).collect();
+        if !kinds
+            .iter()
+            .any(|kind| self.all.find(*kind, name).is_some())
+        {
+            let known: Vec<&str> = kinds
+                .iter()
+                .flat_map(|kind| self.all.names(*kind))
+                .collect();
             let message = format!("no daemon, program, puppet or branch is called `{name}`");
             self.found.near(of.place, message, name, known);
         }
@@ -312,15 +347,22 @@ impl Walk<'_, '_> {
             Some(_) if beside => {}
             Some(later) => {
                 let message = format!("no {} `{name}` before this step", kind.giver());
-                let line = later.map(|place| self.found.sources.line_column(place).0);
-                let wrong = self.found.add(place, message);
-                if let Some(line) = line {
-                    wrong.help.push(format!("the one in line {line} comes too late"));
-                }
+                let line = later.map(|there| {
+                    let line = self.found.sources.line_column(there).0;
+                    match (there.source, there.start) < (place.source, place.start) {
+                        true => format!("the one in line {line} is gone since the `boot`"),
+                        false => format!("the one in line {line} comes too late"),
+                    }
+                });
+                self.found.add(place, message).help.extend(line);
             }
             None => {
                 let message = format!("no {} `{name}`", kind.giver());
-                let known: Vec<&str> = self.all.names(kind).chain(self.before.names(kind)).collect();
+                let known: Vec<&str> = self
+                    .all
+                    .names(kind)
+                    .chain(self.before.names(kind))
+                    .collect();
                 self.found.near(place, message, name, known);
             }
         }

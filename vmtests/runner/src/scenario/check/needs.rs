@@ -68,11 +68,23 @@ pub(super) fn check(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) 
 type Mounts = BTreeMap<String, String>;
 
 fn mounted(found: &mut Findings<'_>, mounts: &mut Mounts, at: String, who: String, node: &Node) {
-    let place = node.get("at").or(node.get("name")).map_or(node.place, |n| n.place);
+    let place = node
+        .get("at")
+        .or(node.get("name"))
+        .map_or(node.place, |n| n.place);
     if !at.starts_with('/') || at.split('/').any(|part| part == "..") || at == "/" {
-        found.add(place, format!("`{at}` is no mount point: write it from `/` on"));
-    } else if OWN_SHARES.iter().any(|share| at.trim_end_matches('/') == format!("/{share}")) {
-        found.add(place, format!("`{at}` is taken: every run has its own share there"));
+        found.add(
+            place,
+            format!("`{at}` is no mount point: write it from `/` on"),
+        );
+    } else if OWN_SHARES
+        .iter()
+        .any(|share| at.trim_end_matches('/') == format!("/{share}"))
+    {
+        found.add(
+            place,
+            format!("`{at}` is taken: every run has its own share there"),
+        );
     } else if let Some(other) = mounts.get(&at) {
         let message = format!("{other} is mounted at `{at}` already");
         found.add(place, message);
@@ -125,7 +137,9 @@ fn disks(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node, mounts: &m
                 if node.key(key).is_some() {
                     let message = format!("disk `{name}` is not mounted: `{key}` says nothing");
                     let wrong = found.add(node.key_place(key), message);
-                    wrong.help.push("give it to the step that mounts it".to_owned());
+                    wrong
+                        .help
+                        .push("give it to the step that mounts it".to_owned());
                 }
             }
         }
@@ -150,7 +164,10 @@ fn shares(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node, mounts: &
             found.add(place, message);
         }
         if OWN_SHARES.contains(&tag.as_str()) {
-            found.add(place, format!("`{tag}` is taken: every run has a share of this tag"));
+            found.add(
+                place,
+                format!("`{tag}` is taken: every run has a share of this tag"),
+            );
         } else if shares[..number].iter().any(|other| other.tag == *tag) {
             found.add(place, format!("two shares are called `{tag}`"));
         } else {
@@ -170,14 +187,19 @@ fn kernel(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node) {
             if crate::matrix::version(version).is_none() {
                 let message = format!("`{version}` is no kernel version");
                 let wrong = found.add(at(key), message);
-                wrong.help.push("write it as \"6.12\" or \"6.12.5\"".to_owned());
+                wrong
+                    .help
+                    .push("write it as \"6.12\" or \"6.12.5\"".to_owned());
             }
         }
     }
     let version = |text: &Option<String>| text.as_deref().and_then(crate::matrix::version);
     if let (Some(first), Some(before)) = (version(&need.at_least), version(&need.before)) {
         if first >= before {
-            found.add(at("before"), "no kernel is both: the scenario would never run");
+            found.add(
+                at("before"),
+                "no kernel is both: the scenario would never run",
+            );
         }
     }
     let options = node.get("config").map_or(&[][..], Node::items);

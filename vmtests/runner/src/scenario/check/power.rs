@@ -1,34 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Steps that the host carries out: where they may stand, and what may follow a power cut.
 
+use vmtest_protocol::Step;
+
 use super::Act;
 use super::Findings;
 use super::steps::first_word;
+use super::steps::without_steps;
+use crate::scenario::de;
 use crate::scenario::tree::Node;
 
-/// Steps that the host carries out.
-pub(in crate::scenario) const HOST: &[&str] = &[
-    "power_cut",
-    "boot",
-    "disk_errors",
-    "heal_disk",
-    "throttle_disk",
-    "grow_disk",
+/// Steps whose inner steps the host may carry out.
+const SEQUENCES: &[&str] = &["group", "repeat"];
+/// Host steps that want a guest that runs.
+const WANT_GUEST: &[&str] = &[
     "pause_vm",
     "unplug_disk",
     "plug_disk",
     "memory_pressure",
+    "power_cut",
 ];
-/// Steps whose inner steps the host may carry out.
-const SEQUENCES: &[&str] = &["group", "repeat"];
-/// Host steps that want a guest that runs.
-const WANT_GUEST: &[&str] = &["pause_vm", "unplug_disk", "plug_disk", "memory_pressure", "power_cut"];
 
 /// Whether the guest runs; when not, which step ended it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Power {
     On,
     Off(u32),
+    /// A step without power was reported: the same is not said of every step that follows.
+    Said,
 }
 
 /// `whole` says that the steps are all there are: at their end the guest must run.
@@ -39,7 +38,9 @@ pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], whole: bool) {
         let message = "the scenario ends without power: nothing could be collected";
         let line = line(found, last, at);
         let wrong = found.add(first_word(last), message);
-        wrong.help.push(format!("it was cut in line {line}: add `- boot: {{}}`"));
+        wrong
+            .help
+            .push(format!("it was cut in line {line}: add `- boot: {{}}`"));
     }
 }
 
@@ -49,13 +50,18 @@ fn line(found: &Findings<'_>, near: &Node, at: u32) -> usize {
     found.sources.line_column(place).0
 }
 
+fn is_host(step: &Node) -> bool {
+    let step = de::from_node::<Step>(&without_steps(step));
+    step.is_ok_and(|step| step.action.is_host())
+}
+
 /// `barrier` is the step around, where it is one in which no host step may stand.
 fn list(found: &mut Findings<'_>, steps: &[Node], power: &mut Power, barrier: Option<&str>) {
     for step in steps {
         let Some(act) = Act::of(step) else {
             continue;
         };
-        let host = HOST.contains(&act.name());
+        let host = is_host(step);
         if let (true, Some(barrier)) = (host, barrier) {
             let message = format!(
                 "the host carries `{}` out: it cannot stand inside `{barrier}`",
@@ -68,19 +74,20 @@ fn list(found: &mut Findings<'_>, steps: &[Node], power: &mut Power, barrier: Op
         }
         let sequence = SEQUENCES.contains(&act.name()) && !act.is_beside();
         match (*power, act.name()) {
-            (Power::Off(_), "boot") => *power = Power::On,
+            (Power::Off(_) | Power::Said, "boot") => *power = Power::On,
             (Power::On, "boot") => {
                 let message = "the guest runs already: `boot` belongs after a `power_cut`";
                 found.add(act.key.place, message);
             }
-            (Power::On, "power_cut") => *power = Power::Off(act.key.place.start),
+            (Power::On | Power::Said, "power_cut") => *power = Power::Off(act.key.place.start),
             (Power::Off(at), name) if !sequence && (!host || WANT_GUEST.contains(&name)) => {
                 let line = line(found, step, at);
                 let message = format!("without power `{name}` cannot be carried out");
                 let wrong = found.add(act.key.place, message);
-                wrong.help.push(format!("the power was cut in line {line}: `- boot: {{}}` first"));
-                // Said once, not for every step that follows.
-                *power = Power::On;
+                wrong.help.push(format!(
+                    "the power was cut in line {line}: `- boot: {{}}` first"
+                ));
+                *power = Power::Said;
             }
             _ => {}
         }
@@ -123,10 +130,16 @@ mod tests {
         let healed = "- heal_disk: {disk: cache}\n";
         assert!(wrong(&format!("{CUT}{healed}{BOOT}")).is_empty());
         let early = wrong(&format!("{CUT}{GUEST}{GUEST}{BOOT}"));
-        assert!(early[0].contains("a.yaml:2:3: without power `drop_caches`"), "{early:#?}");
+        assert!(
+            early[0].contains("a.yaml:2:3: without power `drop_caches`"),
+            "{early:#?}"
+        );
         assert!(early[0].contains("cut in line 1"), "{early:#?}");
         let paused = wrong(&format!("{CUT}- pause_vm: {{for: 1s}}\n{BOOT}"));
-        assert!(paused[0].contains("without power `pause_vm`"), "{paused:#?}");
+        assert!(
+            paused[0].contains("without power `pause_vm`"),
+            "{paused:#?}"
+        );
     }
 
     #[test]
@@ -141,24 +154,42 @@ mod tests {
     fn a_round_begins_as_the_one_before_it_ended() {
         let body = |steps: &str| format!("- repeat: {{var: i, to: 2, steps: [{steps}]}}\n{BOOT}");
         let wrong = wrong(&body("{drop_caches: {}}, {power_cut: {}}"));
-        assert!(wrong[0].contains("without power `drop_caches`"), "{wrong:#?}");
+        assert!(
+            wrong[0].contains("without power `drop_caches`"),
+            "{wrong:#?}"
+        );
     }
 
     #[test]
     fn host_steps_stand_in_sequences_only() {
         for (around, fits) in [
             ("- group: {steps: [STEP]}", true),
-            ("- repeat: {var: i, to: 2, steps: [{group: {steps: [STEP]}}]}", true),
-            ("- repeat: {var: i, to: 2, parallel: 2, steps: [STEP]}", false),
+            (
+                "- repeat: {var: i, to: 2, steps: [{group: {steps: [STEP]}}]}",
+                true,
+            ),
+            (
+                "- repeat: {var: i, to: 2, parallel: 2, steps: [STEP]}",
+                false,
+            ),
             ("- spawn: {name: a, steps: [STEP]}", false),
-            ("- spawn: {name: a, steps: [{group: {steps: [STEP]}}]}", false),
-            ("- parallel: {branches: [{steps: [STEP]}, {steps: [STEP]}]}", false),
+            (
+                "- spawn: {name: a, steps: [{group: {steps: [STEP]}}]}",
+                false,
+            ),
+            (
+                "- parallel: {branches: [{steps: [STEP]}, {steps: [STEP]}]}",
+                false,
+            ),
             ("- measure: {name: a, steps: [STEP]}", false),
         ] {
             let wrong = wrong(&around.replace("STEP", "{heal_disk: {disk: cache}}"));
             assert_eq!(wrong.is_empty(), fits, "{around}: {wrong:#?}");
             if let Some(wrong) = wrong.first() {
-                assert!(wrong.contains("the host carries `heal_disk` out"), "{wrong}");
+                assert!(
+                    wrong.contains("the host carries `heal_disk` out"),
+                    "{wrong}"
+                );
             }
         }
     }

@@ -55,7 +55,9 @@ impl Scope {
                     let from = number("from", &self.first).unwrap_or(0);
                     let last = number("to", &self.last).map_or(from, |to| to.saturating_sub(1));
                     inner.first.insert(var.to_owned(), Var::Number(from));
-                    inner.last.insert(var.to_owned(), Var::Number(last.max(from)));
+                    inner
+                        .last
+                        .insert(var.to_owned(), Var::Number(last.max(from)));
                 }
             }
             "group" => {
@@ -113,7 +115,7 @@ fn var_of(node: &Node, outer: &Vars) -> Var {
 }
 
 /// A step whose inner steps are left out.
-fn without_steps(step: &Node) -> Node {
+pub(super) fn without_steps(step: &Node) -> Node {
     let mut step = step.clone();
     if let Value::Map(fields) = &mut step.value {
         for (_, action) in fields {
@@ -160,12 +162,21 @@ fn fill(
             }
         }
         Value::Scalar(_) => true,
-        Value::List(items) => items
-            .iter_mut()
-            .fold(true, |all, item| fill(item, vars, wrong) && all),
-        Value::Map(fields) => fields
-            .iter_mut()
-            .fold(true, |all, (_, item)| fill(item, vars, wrong) && all),
+        Value::List(items) => {
+            // All of them, also after one that cannot be filled in.
+            let filled: Vec<bool> = items
+                .iter_mut()
+                .map(|item| fill(item, vars, wrong))
+                .collect();
+            filled.into_iter().all(|filled| filled)
+        }
+        Value::Map(fields) => {
+            let filled: Vec<bool> = fields
+                .iter_mut()
+                .map(|(_, item)| fill(item, vars, wrong))
+                .collect();
+            filled.into_iter().all(|filled| filled)
+        }
     }
 }
 
@@ -193,7 +204,12 @@ pub(super) fn check(
         too_many: false,
         dropped,
     };
-    walk.list(steps, &Scope::new(vars), 1, limit.map(|limit| (limit, "the scenario")));
+    walk.list(
+        steps,
+        &Scope::new(vars),
+        1,
+        limit.map(|limit| (limit, "the scenario")),
+    );
 }
 
 impl Walk<'_, '_> {
@@ -224,13 +240,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn step(
-        &mut self,
-        step: &Node,
-        scope: &Scope,
-        depth: usize,
-        around: Option<(Duration, &str)>,
-    ) {
+    fn step(&mut self, step: &Node, scope: &Scope, depth: usize, around: Option<(Duration, &str)>) {
         let Some(act) = Act::of(step) else {
             return;
         };
@@ -241,7 +251,9 @@ impl Walk<'_, '_> {
             if let Err(fault) = de::from_node::<Step>(&filled) {
                 let place = fault.place.unwrap_or(step.place);
                 let wrong = self.found.add(place, fault.to_string());
-                wrong.help.push("so it is after `${...}` is filled in".to_owned());
+                wrong
+                    .help
+                    .push("so it is after `${...}` is filled in".to_owned());
             }
             if let Some(act) = Act::of(&filled) {
                 local::check(self.found, act, self.needs);
@@ -255,7 +267,8 @@ impl Walk<'_, '_> {
         for body in act.bodies() {
             if body.is_empty() && !self.dropped {
                 let place = act.key.place;
-                self.found.add(place, format!("`{}` has no steps", act.name()));
+                self.found
+                    .add(place, format!("`{}` has no steps", act.name()));
             }
             let named = step.str("name").unwrap_or(act.name());
             let around = limit.map(|limit| (limit, named)).or(around);
@@ -288,7 +301,11 @@ impl Walk<'_, '_> {
     ) -> Option<Duration> {
         let given = match step.str("timeout") {
             None => None,
-            Some(text) => Some(template::fill(text, &scope.first).ok().and_then(|t| Time::parse(&t))?),
+            Some(text) => Some(
+                template::fill(text, &scope.first)
+                    .ok()
+                    .and_then(|t| Time::parse(&t))?,
+            ),
         };
         let limit = given.map_or(DEFAULT_TIMEOUT, |time| time.0);
         let place = match step.get("timeout") {
@@ -296,7 +313,8 @@ impl Walk<'_, '_> {
             None => act.key.place,
         };
         if limit.is_zero() {
-            self.found.add(place, "no time at all: the step could not pass");
+            self.found
+                .add(place, "no time at all: the step could not pass");
         }
         match around {
             Some((outer, who)) if limit > outer && given.is_some() => {
@@ -306,8 +324,14 @@ impl Walk<'_, '_> {
                     Time(outer).to_text()
                 );
                 let wrong = self.found.add(place, message);
-                let what = if who == "the scenario" { "`limit`" } else { "`timeout`" };
-                wrong.help.push(format!("raise the outer {what}, or lower this one"));
+                let what = if who == "the scenario" {
+                    "`limit`"
+                } else {
+                    "`timeout`"
+                };
+                wrong
+                    .help
+                    .push(format!("raise the outer {what}, or lower this one"));
             }
             _ => {}
         }
@@ -326,7 +350,9 @@ impl Walk<'_, '_> {
             if !is_variable(name) {
                 let message = format!("`{name}` is no name for a variable");
                 let wrong = self.found.add(place, message);
-                wrong.help.push("a letter, then letters, digits and `_`".to_owned());
+                wrong
+                    .help
+                    .push("a letter, then letters, digits and `_`".to_owned());
             }
         }
     }
@@ -334,5 +360,7 @@ impl Walk<'_, '_> {
 
 /// Where a step is shown as a whole.
 pub(super) fn first_word(step: &Node) -> Place {
-    step.fields().first().map_or(step.place, |(key, _)| key.place)
+    step.fields()
+        .first()
+        .map_or(step.place, |(key, _)| key.place)
 }

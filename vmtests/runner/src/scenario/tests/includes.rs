@@ -32,13 +32,19 @@ impl Folder {
     fn wrong(&self, steps: &str) -> Vec<String> {
         let wrong = self.load(steps).wrong;
         let here = format!("{}/", self.0.path().display());
-        wrong.iter().map(|one| one.to_string().replace(&here, "")).collect()
+        wrong
+            .iter()
+            .map(|one| one.to_string().replace(&here, ""))
+            .collect()
     }
 
     fn piece(&self, name: &str) -> Vec<String> {
         let wrong = parse_piece(&self.0.path().join("pieces").join(name));
         let here = format!("{}/", self.0.path().display());
-        wrong.iter().map(|one| one.to_string().replace(&here, "")).collect()
+        wrong
+            .iter()
+            .map(|one| one.to_string().replace(&here, ""))
+            .collect()
     }
 }
 
@@ -60,10 +66,17 @@ fn a_piece_becomes_a_group_with_its_parameters_as_variables() {
     };
     assert_eq!(group.steps.len(), 2);
     let text = |name: &str| text_of(&group.vars[name]);
-    assert_eq!((text("dir").as_str(), text("tag").as_str()), ("/other", "none"));
-    let named = folder.load("  - include: {file: pieces/bind.yaml}\n    name: mine\n    timeout: 5m\n");
+    assert_eq!(
+        (text("dir").as_str(), text("tag").as_str()),
+        ("/other", "none")
+    );
+    let named =
+        folder.load("  - include: {file: pieces/bind.yaml}\n    name: mine\n    timeout: 5m\n");
     let step = &named.cases[0].steps[0];
-    assert_eq!((step.title(), step.limit().unwrap().as_secs()), ("mine", 300));
+    assert_eq!(
+        (step.title(), step.limit().unwrap().as_secs()),
+        ("mine", 300)
+    );
 }
 
 #[test]
@@ -87,9 +100,17 @@ fn a_mistake_in_a_piece_is_shown_there_with_where_it_is_included_from() {
     let folder = Folder::new(&[("bind.yaml", &broken)]);
     let wrong = folder.wrong("  - drop_caches: {}\n  - include: {file: pieces/bind.yaml}\n");
     assert_eq!(wrong.len(), 1, "{wrong:#?}");
-    assert!(wrong[0].starts_with("pieces/bind.yaml:5:5: unknown key `slep`"), "{}", wrong[0]);
+    assert!(
+        wrong[0].starts_with("pieces/bind.yaml:5:5: unknown key `slep`"),
+        "{}",
+        wrong[0]
+    );
     assert!(wrong[0].contains("did you mean `sleep`?"), "{}", wrong[0]);
-    assert!(wrong[0].contains("included from a.yaml:6:21"), "{}", wrong[0]);
+    assert!(
+        wrong[0].contains("included from a.yaml:6:21"),
+        "{}",
+        wrong[0]
+    );
     // The same by itself, and twice included is still one mistake.
     assert_eq!(folder.piece("bind.yaml").len(), 1);
     let twice = "  - include: {file: pieces/bind.yaml}\n".repeat(2);
@@ -100,16 +121,14 @@ fn a_mistake_in_a_piece_is_shown_there_with_where_it_is_included_from() {
 fn a_piece_sees_only_its_own_parameters() {
     let piece = "about: x\nparams: {dir: /cache}\nsteps:\n  - make_dir: {path: '${dri}/${i}'}\n";
     let folder = Folder::new(&[("p.yaml", piece)]);
-    let wrong = folder.wrong(
-        "  - repeat: {var: i, to: 2, steps: [{include: {file: pieces/p.yaml}}]}\n",
-    );
+    let wrong =
+        folder.wrong("  - repeat: {var: i, to: 2, steps: [{include: {file: pieces/p.yaml}}]}\n");
     assert!(wrong[0].contains("no variable `dri`"), "{wrong:#?}");
     assert!(wrong[0].contains("did you mean `dir`?"), "{wrong:#?}");
     let outer = piece.replace("${dri}", "${dir}");
     let folder = Folder::new(&[("p.yaml", &outer)]);
-    let wrong = folder.wrong(
-        "  - repeat: {var: i, to: 2, steps: [{include: {file: pieces/p.yaml}}]}\n",
-    );
+    let wrong =
+        folder.wrong("  - repeat: {var: i, to: 2, steps: [{include: {file: pieces/p.yaml}}]}\n");
     assert!(wrong[0].contains("no variable `i`"), "{wrong:#?}");
 }
 
@@ -129,16 +148,31 @@ fn an_include_that_cannot_be_is_refused_with_what_would_be_right() {
         ("keys.yaml", "abuot: x\nsteps:\n  - drop_caches: {}\n"),
     ]);
     for (fields, expected) in [
-        ("{file: pieces/bnd.yaml}", "did you mean `pieces/bind.yaml`?"),
+        (
+            "{file: pieces/bnd.yaml}",
+            "did you mean `pieces/bind.yaml`?",
+        ),
         ("{file: /etc/passwd}", "as seen from this file"),
         ("{file: 'pieces/${n}.yaml'}", "as seen from this file"),
         ("{file: pieces/cycle.yaml}", "includes itself"),
         ("{file: pieces/indirect.yaml}", "includes itself"),
-        ("{file: pieces/bind.yaml, with: {dri: /x}}", "did you mean `dir`?"),
-        ("{file: pieces/bind.yaml, wit: {dir: /x}}", "did you mean `with`?"),
-        ("{with: {dir: /x}}", "the key `file` is missing in `include`"),
+        (
+            "{file: pieces/bind.yaml, with: {dri: /x}}",
+            "did you mean `dir`?",
+        ),
+        (
+            "{file: pieces/bind.yaml, wit: {dir: /x}}",
+            "did you mean `with`?",
+        ),
+        (
+            "{with: {dir: /x}}",
+            "the key `file` is missing in `include`",
+        ),
         ("{file: pieces/empty.yaml}", "a piece without steps"),
-        ("{file: pieces/list.yaml}", "pieces/list.yaml:1:1: here stands a list"),
+        (
+            "{file: pieces/list.yaml}",
+            "pieces/list.yaml:1:1: here stands a list",
+        ),
         ("{file: pieces/nothing.yaml}", "the file is empty"),
         ("{file: pieces/keys.yaml}", "did you mean `about`?"),
         ("", "here stands nothing"),
@@ -155,10 +189,16 @@ fn pieces_that_include_each_other_without_end_or_too_often_end() {
     let pieces: Vec<(String, String)> = (0..20)
         .map(|n| {
             let next = format!("  - include: {{file: p{}.yaml}}\n", n + 1);
-            (format!("p{n}.yaml"), format!("about: x\nsteps:\n{}", next.repeat(10)))
+            (
+                format!("p{n}.yaml"),
+                format!("about: x\nsteps:\n{}", next.repeat(10)),
+            )
         })
         .collect();
-    let pieces: Vec<(&str, &str)> = pieces.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let pieces: Vec<(&str, &str)> = pieces
+        .iter()
+        .map(|(n, t)| (n.as_str(), t.as_str()))
+        .collect();
     let folder = Folder::new(&pieces);
     let began = std::time::Instant::now();
     let wrong = folder.wrong("  - include: {file: pieces/p0.yaml}\n");
@@ -168,9 +208,14 @@ fn pieces_that_include_each_other_without_end_or_too_often_end() {
 
 #[test]
 fn an_image_in_a_piece_is_checked_with_the_value_it_is_given() {
-    let piece = "about: x\nparams: {image: small}\nsteps:\n  - mount: {image: '${image}', at: /m}\n";
+    let piece =
+        "about: x\nparams: {image: small}\nsteps:\n  - mount: {image: '${image}', at: /m}\n";
     let folder = Folder::new(&[("m.yaml", piece)]);
-    assert!(folder.wrong("  - include: {file: pieces/m.yaml}\n").is_empty());
+    assert!(
+        folder
+            .wrong("  - include: {file: pieces/m.yaml}\n")
+            .is_empty()
+    );
     let wrong = folder.wrong("  - include: {file: pieces/m.yaml, with: {image: smal}}\n");
     assert!(wrong[0].contains("the image `smal`"), "{wrong:#?}");
     assert!(wrong[0].contains("did you mean `small`?"), "{wrong:#?}");

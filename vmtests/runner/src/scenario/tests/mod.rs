@@ -34,7 +34,7 @@ fn good(source: &str, params: &[&str]) -> Scenario {
 /// What is wrong with a scenario.
 fn wrong(source: &str) -> Vec<String> {
     let loaded = loaded(source, &[]);
-    assert!(loaded.wrong.is_empty() == !loaded.cases.is_empty());
+    assert_ne!(loaded.wrong.is_empty(), loaded.cases.is_empty());
     loaded.wrong.iter().map(ToString::to_string).collect()
 }
 
@@ -58,7 +58,12 @@ fn each_case_of_a_matrix_is_a_scenario_with_its_values_filled_in() {
     let titles: Vec<String> = loaded.cases.iter().map(Scenario::title).collect();
     assert_eq!(
         titles,
-        ["a[fs=ext4,cpus=1]", "a[fs=ext4,cpus=2]", "a[fs=ext2,cpus=1]", "a[fs=ext2,cpus=2]"]
+        [
+            "a[fs=ext4,cpus=1]",
+            "a[fs=ext4,cpus=2]",
+            "a[fs=ext2,cpus=1]",
+            "a[fs=ext2,cpus=2]"
+        ]
     );
     let last = &loaded.cases[3];
     assert_eq!(last.folder(), "a-fs-ext2-cpus-2");
@@ -81,7 +86,11 @@ fn the_command_line_may_choose_from_a_matrix() {
     assert_eq!(narrowed.cases.len(), 1);
     assert_eq!(narrowed.cases[0].title(), "a[fs=ext2]");
     let wrong = loaded(source, &["fs=btrfs"]).wrong;
-    assert!(wrong[0].to_string().contains("unknown word `btrfs`"), "{}", wrong[0]);
+    assert!(
+        wrong[0].to_string().contains("unknown word `btrfs`"),
+        "{}",
+        wrong[0]
+    );
 }
 
 #[test]
@@ -104,7 +113,10 @@ fn a_filter_chooses_by_the_full_name_and_leaves_other_files_alone() {
         fs::write(dir.path().join(format!("{name}.yaml")), text).unwrap();
     };
     let steps = "steps:\n  - drop_caches: {}\n";
-    write("one", &format!("name: one\nabout: x\nmatrix: {{n: [1, 2]}}\n{steps}"));
+    write(
+        "one",
+        &format!("name: one\nabout: x\nmatrix: {{n: [1, 2]}}\n{steps}"),
+    );
     write("two", &format!("name: two\nabout: x\n{steps}"));
     write("broken", "name: broken\nnonsense: 1\n");
     let index: crate::artifacts::Index = serde_json::from_value(serde_json::json!({

@@ -36,34 +36,91 @@ fn heads_that_cannot_be() {
     let steps = "steps:\n  - drop_caches: {}\n    name: drop\n";
     let link = "link: 'https://example.org/x'";
     for (head, expected) in [
-        ("name: b\nabout: x\n", "a.yaml:1:7: the scenario is called `b`"),
+        (
+            "name: b\nabout: x\n",
+            "a.yaml:1:7: the scenario is called `b`",
+        ),
         ("name: a\nabout: ''\n", "a.yaml:2:1: `about` is empty"),
-        ("name: a\nabout: x\nrefs: [CVE-24-1]\n", "3:8: `CVE-24-1` is neither"),
-        ("name: a\nabout: x\nrows: [one]\n", "3:8: here stands the text `one`"),
-        ("name: a\nabout: x\nparams: {a-b: 1}\n", "3:10: `a-b` is no name"),
-        ("name: a\nabout: x\nparams: {n: 1.5}\n", "wanted is a whole number or a text"),
-        ("name: a\nabout: x\nmatrix: {n: []}\n", "3:10: `n` has no values"),
-        ("name: a\nabout: x\nmatrix: {n: 1}\n", "3:13: here stands the number 1"),
-        ("name: a\nabout: x\nmatrix: {n: [1, 1]}\n", "3:17: `n` has this value twice"),
-        ("name: a\nabout: x\nparams: {n: 1}\nmatrix: {n: [1]}\n", "4:10: `n` stands in"),
+        (
+            "name: a\nabout: x\nrefs: [CVE-24-1]\n",
+            "3:8: `CVE-24-1` is neither",
+        ),
+        (
+            "name: a\nabout: x\nrows: [one]\n",
+            "3:8: here stands the text `one`",
+        ),
+        (
+            "name: a\nabout: x\nparams: {a-b: 1}\n",
+            "3:10: `a-b` is no name",
+        ),
+        (
+            "name: a\nabout: x\nparams: {n: 1.5}\n",
+            "wanted is a whole number or a text",
+        ),
+        (
+            "name: a\nabout: x\nmatrix: {n: []}\n",
+            "3:10: `n` has no values",
+        ),
+        (
+            "name: a\nabout: x\nmatrix: {n: 1}\n",
+            "3:13: here stands the number 1",
+        ),
+        (
+            "name: a\nabout: x\nmatrix: {n: [1, 1]}\n",
+            "3:17: `n` has this value twice",
+        ),
+        (
+            "name: a\nabout: x\nparams: {n: 1}\nmatrix: {n: [1]}\n",
+            "4:10: `n` stands in",
+        ),
         ("name: a\nabout: x\nlimit: 0s\n", "3:8: no time at all"),
-        ("name: a\nabout: x\nlimit: soon\n", "3:8: `soon` is not a span"),
+        (
+            "name: a\nabout: x\nlimit: soon\n",
+            "3:8: `soon` is not a span",
+        ),
         ("name: a\nabout: x\nweight: 0\n", "3:9: a weight of 0"),
         ("name: a\nabout: x\nlimt: 1m\n", "did you mean `limit`?"),
-        ("name: a\nabout: x\nneeds: {memory: 1MiB}\n", "3:17: 1048576 bytes of memory"),
+        (
+            "name: a\nabout: x\nneeds: {memory: 1MiB}\n",
+            "3:17: 1048576 bytes of memory",
+        ),
         ("name: a\nabout: x\nneeds: {cpus: 65}\n", "3:15: 65 CPUs"),
-        ("name: a\nabout: x\nneeds: {images: ['*a']}\n", "is no image"),
-        ("name: a\nabout: x\nneeds: {images: [a, a]}\n", "listed twice"),
-        ("name: a\nabout: x\nneeds: {kernel: {at_least: 6.12}}\n", "in quotes it is a text"),
-        ("name: a\nabout: x\nneeds: {kernel: {at_least: new}}\n", "no kernel version"),
+        (
+            "name: a\nabout: x\nneeds: {images: ['*a']}\n",
+            "is no image",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {images: [a, a]}\n",
+            "listed twice",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {kernel: {at_least: 6.12}}\n",
+            "in quotes it is a text",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {kernel: {at_least: new}}\n",
+            "no kernel version",
+        ),
         (
             "name: a\nabout: x\nneeds: {kernel: {at_least: '7.2', before: '6.12'}}\n",
             "would never run",
         ),
-        ("name: a\nabout: x\nneeds: {kernel: {config: [CONFIG_A]}}\n", "write `A`"),
-        ("name: a\nabout: x\nneeds: {disks: [{name: c, size: 1MiB}]}\n", "from 8MiB"),
-        ("name: a\nabout: x\nneeds: {disks: [{name: c d, size: 8MiB}]}\n", "no disk name"),
-        ("name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB, fs: xfs}]}\n", "ext2, ext4, none"),
+        (
+            "name: a\nabout: x\nneeds: {kernel: {config: [CONFIG_A]}}\n",
+            "write `A`",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {disks: [{name: c, size: 1MiB}]}\n",
+            "from 8MiB",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {disks: [{name: c d, size: 8MiB}]}\n",
+            "no disk name",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB, fs: xfs}]}\n",
+            "ext2, ext4, none",
+        ),
         (
             "name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB, fs: none, at: /c}]}\n",
             "3:49: disk `c` has no filesystem: `at` says nothing",
@@ -80,59 +137,101 @@ fn heads_that_cannot_be() {
             "name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB}, {name: d, size: 8MiB, at: /c}]}\n",
             "disk `c` is mounted at `/c` already",
         ),
-        ("name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB, at: c}]}\n", "no mount point"),
-        ("name: a\nabout: x\nneeds: {shares: [{tag: blobs}]}\n", "`blobs` is taken"),
-        ("name: a\nabout: x\nneeds: {shares: [{tag: s}, {tag: s}]}\n", "two shares"),
-        ("name: a\nabout: x\nneeds: {shares: [{tag: s, at: /blobs}]}\n", "`/blobs` is taken"),
-        ("name: a\nabout: x\nneeds: {disks: [{size: 8MiB}]}\n", "3:18: the key `name` is missing"),
+        (
+            "name: a\nabout: x\nneeds: {disks: [{name: c, size: 8MiB, at: c}]}\n",
+            "no mount point",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {shares: [{tag: blobs}]}\n",
+            "`blobs` is taken",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {shares: [{tag: s}, {tag: s}]}\n",
+            "two shares",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {shares: [{tag: s, at: /blobs}]}\n",
+            "`/blobs` is taken",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {disks: [{size: 8MiB}]}\n",
+            "3:18: the key `name` is missing",
+        ),
         (
             &format!("name: a\nabout: x\nxfail: [{{kernel: '*', reason: '', {link}}}]\n"),
             "3:31: `reason` of a known failure is empty",
         ),
-        ("name: a\nabout: x\nxfail: [{kernel: '*', reason: x, link: there}]\n", "no link"),
-        ("name: a\nabout: x\nxfail: [{kernel: '*', reason: x}]\n", "the key `link` is missing"),
+        (
+            "name: a\nabout: x\nxfail: [{kernel: '*', reason: x, link: there}]\n",
+            "no link",
+        ),
+        (
+            "name: a\nabout: x\nxfail: [{kernel: '*', reason: x}]\n",
+            "the key `link` is missing",
+        ),
         (
             &format!("name: a\nabout: x\nxfail: [{{kernel: 6.12, reason: x, {link}}}]\n"),
             "in quotes it is a text: \"6.12\"",
         ),
         (
-            &format!("name: a\nabout: x\nxfail: [{{kernel: '*', step: drip, reason: x, {link}}}]\n"),
+            &format!(
+                "name: a\nabout: x\nxfail: [{{kernel: '*', step: drip, reason: x, {link}}}]\n"
+            ),
             "did you mean `drop`?",
         ),
         (
-            &format!("name: a\nabout: x\nmatrix: {{f: [1]}}\nxfail: [{{kernel: '*', when: {{f: 2}}, reason: x, {link}}}]\n"),
+            &format!(
+                "name: a\nabout: x\nmatrix: {{f: [1]}}\nxfail: [{{kernel: '*', when: {{f: 2}}, reason: x, {link}}}]\n"
+            ),
             "4:33: `f` never has this value",
         ),
         (
-            &format!("name: a\nabout: x\nmatrix: {{fs: [1]}}\nxfail: [{{kernel: '*', when: {{fx: 2}}, reason: x, {link}}}]\n"),
+            &format!(
+                "name: a\nabout: x\nmatrix: {{fs: [1]}}\nxfail: [{{kernel: '*', when: {{fx: 2}}, reason: x, {link}}}]\n"
+            ),
             "did you mean `fs`?",
         ),
     ] {
         let wrong = wrong(&format!("{head}{steps}"));
         assert_eq!(wrong.len(), 1, "{head}\n{}", wrong.join("\n"));
-        assert!(wrong[0].contains(expected), "{head}\n{expected}: {}", wrong[0]);
+        assert!(
+            wrong[0].contains(expected),
+            "{head}\n{expected}: {}",
+            wrong[0]
+        );
     }
 }
 
 #[test]
 fn a_scenario_without_steps_proves_nothing() {
     let wrong = wrong("name: a\nabout: x\nsteps: []\n");
-    assert!(wrong[0].contains("a.yaml:3:1: a scenario without steps"), "{}", wrong[0]);
+    assert!(
+        wrong[0].contains("a.yaml:3:1: a scenario without steps"),
+        "{}",
+        wrong[0]
+    );
 }
 
 #[test]
 fn too_many_cases_are_refused_at_once() {
     let axis: Vec<String> = (0..100).map(|n| n.to_string()).collect();
-    let axes: String = (0..20).map(|n| format!("  a{n}: [{}]\n", axis.join(", "))).collect();
+    let axes: String = (0..20)
+        .map(|n| format!("  a{n}: [{}]\n", axis.join(", ")))
+        .collect();
     let began = Instant::now();
-    let wrong = wrong(&format!("name: a\nabout: x\nmatrix:\n{axes}steps:\n  - drop_caches: {{}}\n"));
+    let wrong = wrong(&format!(
+        "name: a\nabout: x\nmatrix:\n{axes}steps:\n  - drop_caches: {{}}\n"
+    ));
     assert!(wrong[0].contains("more than 256 runs"), "{}", wrong[0]);
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
 fn variables() {
-    one("- umount: {at: '/m/${n}'}", &["a.yaml:7:18: ", "no variable `n`"]);
+    one(
+        "- umount: {at: '/m/${n}'}",
+        &["a.yaml:7:18: ", "no variable `n`"],
+    );
     one(
         "- repeat: {var: round, to: 2, steps: [{umount: {at: '/m/${runde}'}}]}",
         &["a.yaml:7:", "no variable `runde`", "did you mean `round`?"],
@@ -148,7 +247,10 @@ fn variables() {
         "- repeat: {var: i, to: 3, steps: [{umount: {at: '/m/${6/(2-i)}'}}]}",
         &["division by zero"],
     );
-    one("- repeat: {var: a-b, to: 2, steps: [{drop_caches: {}}]}", &["`a-b` is no name"]);
+    one(
+        "- repeat: {var: a-b, to: 2, steps: [{drop_caches: {}}]}",
+        &["`a-b` is no name"],
+    );
     accepted("- repeat: {var: i, to: 2, steps: [{umount: {at: '/m/${i:04}'}}]}");
     accepted("- group: {vars: {dir: /x}, steps: [{umount: {at: '${dir}'}}]}");
 }
@@ -160,13 +262,17 @@ fn images() {
         &["a.yaml:7:20: ", "image `smal`", "did you mean `small`?"],
     );
     accepted("- mount: {image: fill-0007, at: /m}");
-    one("- repeat: {var: i, to: 2, steps: [{mount: {image: 'x-${i}', at: /m}}]}", &["`x-0`"]);
+    one(
+        "- repeat: {var: i, to: 2, steps: [{mount: {image: 'x-${i}', at: /m}}]}",
+        &["`x-0`"],
+    );
     accepted("- repeat: {var: i, to: 2, steps: [{mount: {image: 'fill-${i:04}', at: /m}}]}");
 }
 
 #[test]
 fn counters_and_expressions() {
-    let counter = |of: &str| format!("- expect: {{counters: [{{of: \"{of}\", is: equal, than: 0}}]}}");
+    let counter =
+        |of: &str| format!("- expect: {{counters: [{{of: \"{of}\", is: equal, than: 0}}]}}");
     for good in [
         "requests.open",
         "daemon.cull",
@@ -177,24 +283,45 @@ fn counters_and_expressions() {
     ] {
         accepted(&counter(good));
     }
-    one(&counter("requests.opne"), &["no counter `requests.opne`", "did you mean `requests.open`?"]);
+    one(
+        &counter("requests.opne"),
+        &[
+            "no counter `requests.opne`",
+            "did you mean `requests.open`?",
+        ],
+    );
     one(&counter("fscash.nospace.nwr"), &["did you mean `fscache`?"]);
     one(&counter("fscache.nospace"), &["fscache.SECTION.FIELD"]);
-    one(&counter("free_percent:cache"), &["a path in the guest follows"]);
+    one(
+        &counter("free_percent:cache"),
+        &["a path in the guest follows"],
+    );
     one(&counter("memory.MemFree"), &["in lower case"]);
-    one("- run: {argv: [/x], stdout: 'a(b'}", &["a.yaml:7:31: ", "not a regular expression"]);
+    one(
+        "- run: {argv: [/x], stdout: 'a(b'}",
+        &["a.yaml:7:31: ", "not a regular expression"],
+    );
     one(
         "- expect: {files: [{path: /x, regex: '\\p{Greek}'}]}",
         &["not a regular expression"],
     );
-    one("- read: {path: /x, sha256: abc}", &["64 hexadecimal digits"]);
+    one(
+        "- read: {path: /x, sha256: abc}",
+        &["64 hexadecimal digits"],
+    );
     one(
         "- read: {path: /x, sha256: abc, expect_errno: EIO}",
         &["must fail"],
     );
-    one("- fill_file: {path: /x, size: 1MiB, leave_percent: 3}", &["a.yaml:7:5: ", "exactly one"]);
+    one(
+        "- fill_file: {path: /x, size: 1MiB, leave_percent: 3}",
+        &["a.yaml:7:5: ", "exactly one"],
+    );
     one("- fill_file: {path: /x}", &["exactly one"]);
-    one("- wait_until: {within: 3s}", &["a.yaml:7:5: ", "exactly one"]);
+    one(
+        "- wait_until: {within: 3s}",
+        &["a.yaml:7:5: ", "exactly one"],
+    );
 }
 
 #[test]
@@ -203,28 +330,45 @@ fn names_of_branches_daemons_files_and_snapshots() {
     accepted(&format!("{spawn}- join: {{name: reader}}"));
     one(
         &format!("{spawn}- join: {{name: raeder}}"),
-        &["a.yaml:8:18: no `spawn` has the name `raeder`", "did you mean `reader`?"],
+        &[
+            "a.yaml:8:18: no `spawn` has the name `raeder`",
+            "did you mean `reader`?",
+        ],
     );
     one(
         &format!("- join: {{name: reader}}\n{spawn}"),
         &["before this step", "the one in line 8 comes too late"],
     );
-    one("- signal_daemon: {signal: term}", &["a.yaml:7:5: no `start_daemon`", "`daemon`"]);
+    one(
+        "- signal_daemon: {signal: term}",
+        &["a.yaml:7:5: no `start_daemon`", "`daemon`"],
+    );
     accepted("- start_daemon: {}\n- signal_daemon: {signal: term}");
-    one("- start_daemon: {}\n- close_keeper: {}", &["`keeper: true`"]);
+    one(
+        "- start_daemon: {}\n- close_keeper: {}",
+        &["`keeper: true`"],
+    );
     accepted("- start_daemon: {keeper: true}\n- close_keeper: {}");
     one(
         "- start_daemon: {}\n- wait_until: {poll: {readable: true}}",
         &["8:", "`keeper: true`"],
     );
-    one("- close_held: {name: f}", &["no `hold_open` has the name `f`"]);
+    one(
+        "- close_held: {name: f}",
+        &["no `hold_open` has the name `f`"],
+    );
     let since = "{of: requests.open, since: warm, is: equal, than: 0}";
     one(
         &format!("- snapshot: {{name: warn}}\n- expect: {{counters: [{since}]}}"),
         &["no `snapshot` has the name `warm`", "did you mean `warn`?"],
     );
-    accepted(&format!("- snapshot: {{name: warm}}\n- wait_until: {{counter: {since}}}"));
-    one("- wait_program: {name: p}", &["no `start_program` has the name `p`"]);
+    accepted(&format!(
+        "- snapshot: {{name: warm}}\n- wait_until: {{counter: {since}}}"
+    ));
+    one(
+        "- wait_program: {name: p}",
+        &["no `start_program` has the name `p`"],
+    );
     one(
         "- expect: {states: [{of: nobody, is: blocked}]}",
         &["no daemon, program, puppet or branch is called `nobody`"],
@@ -233,10 +377,14 @@ fn names_of_branches_daemons_files_and_snapshots() {
         "- expect: {logs: [{of: kernle, regex: x}]}",
         &["there is no log of `kernle`", "did you mean `kernel`?"],
     );
-    let measure = |name: &str| format!("- measure: {{name: {name}, steps: [{{drop_caches: {{}}}}]}}\n");
+    let measure =
+        |name: &str| format!("- measure: {{name: {name}, steps: [{{drop_caches: {{}}}}]}}\n");
     let ratio = "- expect: {ratios: [{of: cold.seconds, to: warm.seconds, at_most: 3}]}";
     accepted(&format!("{}{}{ratio}", measure("cold"), measure("warm")));
-    one(&format!("{}{ratio}", measure("cold")), &["no `measure` has the name `warm`"]);
+    one(
+        &format!("{}{ratio}", measure("cold")),
+        &["no `measure` has the name `warm`"],
+    );
     // Names with variables fit what begins like them.
     accepted(
         "- repeat: {var: i, to: 3, steps: [{spawn: {name: 'r-${i}', steps: [{drop_caches: {}}]}}]}\n\
@@ -247,22 +395,68 @@ fn names_of_branches_daemons_files_and_snapshots() {
         "- spawn: {{name: b, steps: [{{expect: {{counters: [{since}]}}}}]}}\n\
          - snapshot: {{name: warm}}\n- join: {{name: b}}\n- umount: {{at: /never}}"
     ));
-    one("- remount: {at: /cash, read_only: true}", &["mounted at `/cash`", "did you mean `/cache`?"]);
+    one(
+        "- remount: {at: /cash, read_only: true}",
+        &["mounted at `/cash`", "did you mean `/cache`?"],
+    );
     accepted("- remount: {at: /cache, read_only: true}");
-    one("- mount_fs: {fs: ext4, disk: cash, at: /x}", &["no disk `cash`", "did you mean `cache`?"]);
+    one(
+        "- mount_fs: {fs: ext4, disk: cash, at: /x}",
+        &["no disk `cash`", "did you mean `cache`?"],
+    );
+}
+
+#[test]
+fn after_a_boot_what_the_guest_had_is_gone() {
+    let cut = "- start_daemon: {}\n- power_cut: {}\n- boot: {}\n";
+    one(
+        &format!("{cut}- signal_daemon: {{signal: term}}"),
+        &[
+            "a.yaml:10:5: no `start_daemon`",
+            "the one in line 7 is gone since the `boot`",
+        ],
+    );
+    accepted(&format!(
+        "{cut}- start_daemon: {{}}\n- signal_daemon: {{signal: term}}"
+    ));
+    one(
+        "- disk_errors: {disk: cash}",
+        &["no disk `cash`", "did you mean `cache`?"],
+    );
+    one(
+        "- power_cut: {}\n- boot: {mount: [cash]}",
+        &["no disk `cash`"],
+    );
+    one(
+        "- spawn: {name: b, steps: [{power_cut: {}}]}",
+        &["the host carries `power_cut` out: it cannot stand inside `spawn`"],
+    );
+    one(
+        "- power_cut: {}\n- drop_caches: {}\n- boot: {}",
+        &["without power"],
+    );
 }
 
 #[test]
 fn names_that_a_puppet_saves() {
     let puppet = |actions: &str| format!("- puppet: {{actions: [{actions}]}}\n");
     let read = "{read_message: {save: first, expect: open}}";
-    accepted(&puppet(&format!("{{open: {{}}}}, {read}, {{copen: {{of: first, size: '1'}}}}")));
+    accepted(&puppet(&format!(
+        "{{open: {{}}}}, {read}, {{copen: {{of: first, size: '1'}}}}"
+    )));
     one(
-        &puppet(&format!("{{open: {{}}}}, {read}, {{copen: {{of: frist, size: '1'}}}}")),
-        &["puppet `puppet` never saves anything as `frist`", "did you mean `first`?"],
+        &puppet(&format!(
+            "{{open: {{}}}}, {read}, {{copen: {{of: frist, size: '1'}}}}"
+        )),
+        &[
+            "puppet `puppet` never saves anything as `frist`",
+            "did you mean `first`?",
+        ],
     );
     one(
-        &puppet(&format!("{{open: {{}}}}, {{copen: {{of: first, size: '1'}}}}, {read}")),
+        &puppet(&format!(
+            "{{open: {{}}}}, {{copen: {{of: first, size: '1'}}}}, {read}"
+        )),
         &["has not saved anything as `first` yet"],
     );
     // Another process knows nothing of it.
@@ -291,9 +485,15 @@ fn limits_of_steps_lie_within_those_around_them() {
         &["the step may take 5m, `repeat` around it only 1m"],
     );
     accepted("- repeat: {var: i, to: 2, steps: [{drop_caches: {}, timeout: 5m}]}\n  timeout: 6m");
-    one("- drop_caches: {}\n  timeout: 20m", &["`the scenario` around it only 15m"]);
+    one(
+        "- drop_caches: {}\n  timeout: 20m",
+        &["`the scenario` around it only 15m"],
+    );
     one("- drop_caches: {}\n  timeout: 0s", &["no time at all"]);
-    one("- repeat: {var: i, to: 2, steps: []}", &["`repeat` has no steps"]);
+    one(
+        "- repeat: {var: i, to: 2, steps: []}",
+        &["`repeat` has no steps"],
+    );
 }
 
 #[test]
@@ -310,7 +510,11 @@ fn steps_in_steps_have_a_limit() {
     accepted(&nested(31));
     one(&nested(32), &["more than 32 deep"]);
     assert!(!wrong_steps(&nested(60)).is_empty());
-    let flow = format!("- {}{{drop_caches: {{}}}}{}", "{group: {steps: [".repeat(5000), "]}}".repeat(5000));
+    let flow = format!(
+        "- {}{{drop_caches: {{}}}}{}",
+        "{group: {steps: [".repeat(5000),
+        "]}}".repeat(5000)
+    );
     let began = Instant::now();
     assert_eq!(wrong_steps(&flow).len(), 1);
     assert!(began.elapsed() < Duration::from_secs(5));
@@ -319,7 +523,10 @@ fn steps_in_steps_have_a_limit() {
 #[test]
 fn a_scenario_has_at_most_two_thousand_steps() {
     accepted("- drop_caches: {}\n".repeat(2000).trim_end());
-    one("- drop_caches: {}\n".repeat(2001).trim_end(), &["a.yaml:2007:5: this is step 2001"]);
+    one(
+        "- drop_caches: {}\n".repeat(2001).trim_end(),
+        &["a.yaml:2007:5: this is step 2001"],
+    );
 }
 
 #[test]
@@ -327,7 +534,11 @@ fn keys_that_stand_twice_are_refused() {
     let twice = GOOD.replace("params:", "about: y\nparams:");
     let wrong = wrong(&twice);
     assert_eq!(wrong.len(), 1, "{wrong:#?}");
-    assert!(wrong[0].contains("a.yaml:3:1: `about` stands twice"), "{}", wrong[0]);
+    assert!(
+        wrong[0].contains("a.yaml:3:1: `about` stands twice"),
+        "{}",
+        wrong[0]
+    );
 }
 
 #[test]
@@ -336,7 +547,10 @@ fn all_mistakes_of_a_file_are_shown_in_its_order() {
         disks:\n    - {name: cache, size: 1KiB}\nsteps:\n  - mout: {image: smal, at: /m}\n  \
         - join: {name: nobody}\n  - verify: {image: small, at: '/m/${x}'}\n";
     let wrong = wrong(source);
-    let places: Vec<&str> = wrong.iter().filter_map(|one| one.split(": ").next()).collect();
+    let places: Vec<&str> = wrong
+        .iter()
+        .filter_map(|one| one.split(": ").next())
+        .collect();
     assert_eq!(
         places,
         [

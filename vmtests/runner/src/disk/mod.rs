@@ -15,6 +15,8 @@ use crate::exec;
 use crate::scenario::DiskFs;
 use crate::scenario::DiskNeed;
 
+pub mod sparse;
+
 /// Identity of every test filesystem, and seed of its directory hashes.
 const FIXED_UUID: &str = "6d2f7c1e-0b3a-4c58-9a5d-51f0c0ffee01";
 
@@ -25,10 +27,24 @@ pub struct DiskFile {
     pub name: String,
     /// The raw image.
     pub file: PathBuf,
+    /// Where QEMU logs every write, for a power cut to choose from; `None` without one.
+    pub writes: Option<PathBuf>,
 }
 
-/// Makes the disk `need` in `dir`.
-pub fn make(need: &DiskNeed, dir: &Path) -> anyhow::Result<DiskFile> {
+impl DiskFile {
+    /// What was on the disk when it was last switched on, where writes are logged.
+    pub fn base(&self) -> PathBuf {
+        self.file.with_extension("base.img")
+    }
+
+    /// Whether the scenario calls it so.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+}
+
+/// Makes the disk `need` in `dir`; with a log of its writes, if wanted.
+pub fn make(need: &DiskNeed, dir: &Path, logged: bool) -> anyhow::Result<DiskFile> {
     let file = dir.join(format!("{}.img", need.name));
     let size = need.size.get().map_err(|error| anyhow!(error))?.0;
     File::create(&file)
@@ -38,10 +54,25 @@ pub fn make(need: &DiskNeed, dir: &Path) -> anyhow::Result<DiskFile> {
         DiskFs::Ext4 | DiskFs::Ext2 => mkfs(need.fs.word(), &file, &need.mkfs)?,
         DiskFs::None => {}
     }
-    Ok(DiskFile {
+    let disk = DiskFile {
+        writes: logged.then(|| file.with_extension("writes.img")),
         name: need.name.clone(),
         file,
-    })
+    };
+    if logged {
+        sparse::copy(&disk.file, &disk.base())?;
+        empty_log(&disk)?;
+    }
+    Ok(disk)
+}
+
+/// Begins the log of a disk's writes.
+pub fn empty_log(disk: &DiskFile) -> anyhow::Result<()> {
+    if let Some(writes) = &disk.writes {
+        File::create(writes)
+            .with_context(|| format!("cannot make the log {}", writes.display()))?;
+    }
+    Ok(())
 }
 
 fn mkfs(fs: &str, file: &Path, further: &[String]) -> anyhow::Result<()> {
@@ -84,8 +115,8 @@ mod tests {
     fn two_disks_of_one_description_are_the_same_bytes() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let need = need("16MiB", &[]);
-        let first = make(&need, a.path()).unwrap();
-        let second = make(&need, b.path()).unwrap();
+        let first = make(&need, a.path(), false).unwrap();
+        let second = make(&need, b.path(), false).unwrap();
         let first = std::fs::read(first.file).unwrap();
         assert_eq!(first.len(), 16 << 20);
         assert!(first == std::fs::read(second.file).unwrap());
@@ -94,7 +125,12 @@ mod tests {
     #[test]
     fn an_option_that_mkfs_refuses_is_shown_with_its_message() {
         let dir = tempfile::tempdir().unwrap();
-        let error = make(&need("16MiB", &["-O", "no-such-feature"]), dir.path()).unwrap_err();
+        let error = make(
+            &need("16MiB", &["-O", "no-such-feature"]),
+            dir.path(),
+            false,
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("no-such-feature"), "{error}");
     }
 }

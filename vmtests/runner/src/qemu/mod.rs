@@ -7,6 +7,9 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
@@ -17,15 +20,19 @@ use command_fds::CommandFdExt;
 use command_fds::FdMapping;
 
 use crate::accel::Accel;
-use crate::disk::DiskFile;
 use crate::exec;
 use crate::exec::Guarded;
 
+pub mod devices;
+mod line;
+
+use devices::Equipment;
+use line::Line;
+use line::comma_safe;
+use line::shell_line;
+
 /// The program.
 pub const PROGRAM: &str = "qemu-system-x86_64";
-
-/// Number of the first inherited descriptor in QEMU: the console's; QMP and the agent's port follow.
-const FIRST_FD: i32 = 3;
 
 /// Name of the console's character device, for [`crate::qmp::Control::send_break`].
 pub const CONSOLE_ID: &str = "console";
@@ -37,6 +44,13 @@ pub const CONSOLE_ID: &str = "console";
 /// got no CPU just then ("IO-APIC + timer doesn't work!", seen on a host with load 9).
 const APPEND: &str =
     "console=ttyS0 loglevel=6 panic=-1 rdinit=/init sysrq_always_enabled no_timer_check";
+
+/// Name of the balloon, by which the guest's memory is taken away.
+pub const BALLOON_ID: &str = "balloon";
+
+/// Changes whenever a machine is made of other devices, or of the same in another order: memory
+/// snapshots of the old one do not fit then.
+pub const LAYOUT: u32 = 1;
 
 /// A machine to be started.
 #[derive(Debug)]
@@ -51,15 +65,21 @@ pub struct Machine<'a> {
     pub cpus: u64,
     /// Memory in bytes.
     pub memory: u64,
+    /// PCIe ports into which something can be plugged.
+    pub ports: usize,
     /// Kernel image.
     pub kernel: &'a Path,
     /// Initial root, if any.
     pub initramfs: Option<&'a Path>,
-    /// Disks.
-    pub disks: &'a [DiskFile],
     /// Further kernel parameters.
     pub append: &'a str,
-    /// Where the console's text goes, besides the socket.
+    /// What is plugged in when the power is switched on.
+    pub equipment: Equipment<'a>,
+    /// Whether the machine waits to be told where its memory comes from, instead of booting.
+    pub incoming: bool,
+    /// Whether QEMU listens for a debugger, on a port of 127.0.0.1: this one, or a free one for 0.
+    pub gdb: Option<u16>,
+    /// Where the console's text goes, besides the socket. Appended to.
     pub console_log: &'a Path,
 }
 
@@ -72,50 +92,125 @@ pub struct Channels {
     pub qmp: OwnedFd,
     /// The agent's port.
     pub agent: OwnedFd,
-    /// Tag and vhost-user socket of each share.
-    pub shares: Vec<(String, OwnedFd)>,
+    /// vhost-user socket of each share.
+    pub shares: Vec<OwnedFd>,
+}
+
+/// A QEMU that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Its process.
+    pub process: Guarded,
+    /// The guest's memory.
+    pub memory: File,
+    /// The port on which it listens for a debugger.
+    pub gdb: Option<u16>,
 }
 
 impl Machine<'_> {
-    /// Starts QEMU. The command line goes to `cmdline`, its messages to `stderr`.
+    /// Starts QEMU. The command line is added to `cmdline`, its messages to `stderr`.
     pub fn spawn(
         &self,
         own: &Path,
         channels: Channels,
         cmdline: &Path,
         stderr: &Path,
-    ) -> anyhow::Result<Guarded> {
-        let (arguments, mappings) = self.arguments(channels);
+    ) -> anyhow::Result<Started> {
+        let listener = self.gdb.map(listen_for_gdb).transpose()?;
+        let gdb = match &listener {
+            Some(listener) => Some(listener.local_addr()?.port()),
+            None => None,
+        };
+        let memory = self.empty_memory()?;
+        let inherited = memory.try_clone().context("cannot copy a descriptor")?;
+        let (arguments, mappings) = self.arguments(channels, inherited.into(), listener);
         let program = self.program.as_os_str().to_owned();
         let text = shell_line(std::iter::once(&program).chain(&arguments));
-        std::fs::write(cmdline, text + "\n")
+        let append = |file: &Path| {
+            let mut options = File::options();
+            options.create(true).append(true);
+            options
+                .open(file)
+                .with_context(|| format!("cannot write {}", file.display()))
+        };
+        writeln!(append(cmdline)?, "{text}")
             .with_context(|| format!("cannot write {}", cmdline.display()))?;
-        let messages =
-            File::create(stderr).with_context(|| format!("cannot write {}", stderr.display()))?;
         let mut command = exec::command(own, self.program);
         command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(messages)
+            .stderr(append(stderr)?)
             .fd_mappings(mappings)
             .context("two channels have one descriptor number")?;
-        Guarded::spawn(&mut command)
-            .with_context(|| format!("cannot start {}", self.program.display()))
+        let process = Guarded::spawn(&mut command)
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        Ok(Started {
+            process,
+            memory,
+            gdb,
+        })
     }
 
-    fn arguments(&self, channels: Channels) -> (Vec<OsString>, Vec<FdMapping>) {
+    /// The guest's memory, which QEMU, the shares' helpers and we can all look into.
+    fn empty_memory(&self) -> anyhow::Result<File> {
+        let what = || format!("cannot get {} bytes of memory for the guest", self.memory);
+        let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC)
+            .with_context(what)?;
+        let memory = File::from(memory);
+        memory.set_len(self.memory).with_context(what)?;
+        Ok(memory)
+    }
+
+    fn arguments(
+        &self,
+        channels: Channels,
+        memory: OwnedFd,
+        gdb: Option<TcpListener>,
+    ) -> (Vec<OsString>, Vec<FdMapping>) {
         let mut line = Line::default();
         self.machine(&mut line);
         self.boot(&mut line);
         console(&mut line, channels.console, self.console_log);
         control(&mut line, channels.qmp);
         agent(&mut line, channels.agent);
-        for (number, disk) in self.disks.iter().enumerate() {
-            block(&mut line, number, disk);
+        let fd = line.inherit(memory);
+        line.pair(
+            "-object",
+            format!(
+                "memory-backend-file,id=mem,size={}B,mem-path=/proc/self/fd/{fd},share=on",
+                self.memory
+            ),
+        );
+        for number in 0..self.ports {
+            let port = devices::port_id(number);
+            // Virtio devices need no I/O ports, of which there are too few for so many bridges.
+            line.pair(
+                "-device",
+                format!("pcie-root-port,id={port},chassis={number},slot={number},io-reserve=0"),
+            );
         }
-        for (number, (tag, socket)) in channels.shares.into_iter().enumerate() {
-            share(&mut line, number, &tag, socket);
+        for (number, socket) in channels.shares.into_iter().enumerate() {
+            let fd = line.inherit(socket);
+            let id = devices::chardev_id(number);
+            line.pair("-chardev", format!("socket,id={id},fd={fd}"));
+        }
+        for node in self.equipment.nodes() {
+            line.pair("-blockdev", node.to_string());
+        }
+        for device in self.equipment.devices() {
+            line.pair("-device", device.to_string());
+        }
+        if self.incoming {
+            line.pair("-incoming", "defer");
+        }
+        if let Some(listener) = gdb {
+            let fd = line.inherit(listener.into());
+            line.pair(
+                "-chardev",
+                format!("socket,id=gdb,fd={fd},server=on,wait=off"),
+            );
+            line.pair("-gdb", "chardev:gdb");
         }
         (line.arguments, line.mappings)
     }
@@ -136,13 +231,9 @@ impl Machine<'_> {
         line.pair("-cpu", cpu);
         line.pair("-smp", self.cpus.to_string());
         line.pair("-m", format!("{}B", self.memory));
-        // Shared memory, because the shares' helpers read requests from it.
-        line.pair(
-            "-object",
-            format!("memory-backend-memfd,id=mem,size={}B,share=on", self.memory),
-        );
         line.pair("-device", "virtio-rng-pci");
         line.pair("-device", "pvpanic-pci");
+        line.pair("-device", format!("virtio-balloon-pci,id={BALLOON_ID}"));
     }
 
     fn boot(&self, line: &mut Line) {
@@ -154,12 +245,18 @@ impl Machine<'_> {
     }
 }
 
+/// The socket is ours from the beginning: no other process can take its port before QEMU has it.
+fn listen_for_gdb(port: u16) -> anyhow::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("cannot listen for a debugger on port {port} of 127.0.0.1"))
+}
+
 fn console(line: &mut Line, socket: OwnedFd, log: &Path) {
     let fd = line.inherit(socket);
     let log = comma_safe(log);
     line.pair(
         "-chardev",
-        format!("socket,id={CONSOLE_ID},fd={fd},logfile={log},logappend=off"),
+        format!("socket,id={CONSOLE_ID},fd={fd},logfile={log},logappend=on"),
     );
     line.pair("-serial", format!("chardev:{CONSOLE_ID}"));
 }
@@ -183,77 +280,6 @@ fn agent(line: &mut Line, socket: OwnedFd) {
     );
 }
 
-fn block(line: &mut Line, number: usize, disk: &DiskFile) {
-    // Nothing on a test's disk has to survive the host: flushes are not passed on.
-    let node = serde_json::json!({
-        "driver": "raw",
-        "node-name": format!("disk{number}"),
-        "cache": {"direct": false, "no-flush": true},
-        "discard": "unmap",
-        "file": {"driver": "file", "filename": disk.file},
-    });
-    line.pair("-blockdev", node.to_string());
-    line.pair(
-        "-device",
-        format!("virtio-blk-pci,drive=disk{number},serial={}", disk.name),
-    );
-}
-
-fn share(line: &mut Line, number: usize, tag: &str, socket: OwnedFd) {
-    let fd = line.inherit(socket);
-    line.pair("-chardev", format!("socket,id=share{number},fd={fd}"));
-    line.pair(
-        "-device",
-        format!("vhost-user-fs-pci,chardev=share{number},tag={tag}"),
-    );
-}
-
-#[derive(Default)]
-struct Line {
-    arguments: Vec<OsString>,
-    mappings: Vec<FdMapping>,
-}
-
-impl Line {
-    fn flag(&mut self, flag: &str) {
-        self.arguments.push(flag.into());
-    }
-
-    fn pair(&mut self, flag: &str, value: impl Into<OsString>) {
-        self.arguments.push(flag.into());
-        self.arguments.push(value.into());
-    }
-
-    fn inherit(&mut self, parent_fd: OwnedFd) -> i32 {
-        let child_fd = FIRST_FD + self.mappings.len() as i32;
-        self.mappings.push(FdMapping {
-            parent_fd,
-            child_fd,
-        });
-        child_fd
-    }
-}
-
-/// QEMU splits options at commas; a doubled comma is one of the text.
-fn comma_safe(path: &Path) -> String {
-    path.to_string_lossy().replace(',', ",,")
-}
-
-/// The command line as one would type it.
-fn shell_line<'a>(words: impl Iterator<Item = &'a OsString>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
-    words
-        .map(|word| {
-            let word = word.to_string_lossy();
-            match !word.is_empty() && word.chars().all(plain) {
-                true => word.into_owned(),
-                false => format!("'{}'", word.replace('\'', r"'\''")),
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
 /// Finds QEMU, or says how to get it.
 pub fn find() -> anyhow::Result<PathBuf> {
     exec::find_program(PROGRAM).with_context(|| {
@@ -266,36 +292,59 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
 
+    fn end() -> OwnedFd {
+        UnixStream::pair().unwrap().0.into()
+    }
+
     fn channels() -> Channels {
-        let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
         Channels {
             console: end(),
             qmp: end(),
             agent: end(),
-            shares: vec![("blobs".to_owned(), end())],
+            shares: vec![end()],
         }
     }
 
-    #[test]
-    fn a_comma_in_a_path_does_not_end_the_option() {
-        let machine = Machine {
+    fn machine() -> Machine<'static> {
+        Machine {
             program: Path::new("qemu"),
             name: "a",
             accel: Accel::Tcg,
             cpus: 2,
             memory: 512 << 20,
+            ports: 8,
             kernel: Path::new("/k"),
             initramfs: None,
-            disks: &[],
             append: "",
+            equipment: devices::NOTHING,
+            incoming: false,
+            gdb: None,
             console_log: Path::new("/a,b/console.log"),
-        };
-        let (arguments, mappings) = machine.arguments(channels());
+        }
+    }
+
+    #[test]
+    fn a_comma_in_a_path_does_not_end_the_option() {
+        let (arguments, mappings) = machine().arguments(channels(), end(), None);
         let line = shell_line(arguments.iter());
         assert!(line.contains("logfile=/a,,b/console.log"), "{line}");
-        assert!(line.contains("tag=blobs"), "{line}");
-        assert_eq!(mappings.len(), 4);
-        assert_eq!(mappings[3].child_fd, FIRST_FD + 3);
+        assert_eq!(mappings.len(), 5);
+        assert_eq!(mappings[4].child_fd, line::FIRST_FD + 4);
+    }
+
+    #[test]
+    fn a_machine_that_is_restored_has_the_devices_of_one_that_boots() {
+        let devices = |incoming: bool| {
+            let machine = Machine {
+                incoming,
+                ..machine()
+            };
+            let (arguments, _) = machine.arguments(channels(), end(), None);
+            let flags = arguments.windows(2).filter(|pair| pair[0] == "-device");
+            flags.map(|pair| pair[1].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(devices(false), devices(true));
+        assert_eq!(devices(true).len(), 3 + 2 + 8);
     }
 
     #[test]

@@ -9,7 +9,10 @@
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::IoSlice;
 use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
@@ -18,7 +21,13 @@ use std::time::Duration;
 
 use qapi::Qmp;
 use qapi::qmp;
+use rustix::net::SendAncillaryBuffer;
+use rustix::net::SendAncillaryMessage;
+use rustix::net::SendFlags;
 use serde_json::Value;
+use serde_json::json;
+
+pub mod commands;
 
 /// How long QEMU may take to answer. It answers from its main loop, in milliseconds, unless the
 /// machine is overloaded or the process is stopped.
@@ -67,6 +76,7 @@ impl std::error::Error for QmpError {}
 /// A session with QEMU.
 pub struct Control {
     qmp: Qmp<qapi::Stream<Answers, UnixStream>>,
+    version: String,
 }
 
 impl std::fmt::Debug for Control {
@@ -105,8 +115,21 @@ impl Control {
             Ok(_) => {}
             Err(error) => return Err(wrong(limit, qapi::ExecuteError::Io(error))),
         }
-        qmp.handshake().map_err(|error| wrong(limit, error))?;
-        Ok(Control { qmp })
+        let greeting = qmp.handshake().map_err(|error| wrong(limit, error))?;
+        let qemu = &greeting.version;
+        let version = format!(
+            "{}.{}.{} {}",
+            qemu.qemu.major, qemu.qemu.minor, qemu.qemu.micro, qemu.package
+        );
+        Ok(Control {
+            qmp,
+            version: version.trim_end().to_owned(),
+        })
+    }
+
+    /// QEMU's version, as it says itself.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// Sends a command and waits for its answer.
@@ -115,6 +138,29 @@ impl Control {
         self.qmp
             .execute(command)
             .map_err(|error| wrong(limit, error))
+    }
+
+    /// Hands QEMU a descriptor, which it then knows by `name`.
+    pub fn pass_fd(&mut self, name: &str, fd: impl AsFd) -> Result<(), QmpError> {
+        let limit = self.qmp.inner().get_ref_read().limit;
+        let fds = [fd.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+            return Err(QmpError::Other("no room for a descriptor".to_owned()));
+        }
+        // A descriptor travels with a byte, and is kept for the command that follows: a blank means
+        // nothing between two commands.
+        let socket = self.qmp.inner().get_ref_write();
+        rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(b" ")],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
+        .map_err(|error| wrong(limit, qapi::ExecuteError::Io(error.into())))?;
+        self.execute(&commands::GetFd(json!({"fdname": name})))
+            .map(drop)
     }
 
     /// Sends a break on the serial line `id`: the next character is a sysrq command there.
@@ -268,6 +314,48 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let error = Control::connect(ours, SHORT, drop).unwrap_err();
         assert!(matches!(error, QmpError::Silent(_)), "{error}");
+    }
+
+    #[test]
+    fn a_descriptor_reaches_qemu_before_the_command_that_names_it() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let qemu = std::thread::spawn(move || {
+            let mut stream = theirs.try_clone().unwrap();
+            writeln!(stream, "{GREETING}").unwrap();
+            let mut lines = BufReader::new(theirs.try_clone().unwrap());
+            let mut line = String::new();
+            // The greeting's answer, byte by byte, so that nothing of the rest is read ahead.
+            let mut byte = [0];
+            while byte != *b"\n" {
+                stream.read_exact(&mut byte).unwrap();
+            }
+            writeln!(stream, "{{\"return\":{{}}}}").unwrap();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = rustix::net::RecvAncillaryBuffer::new(&mut space);
+            let mut blank = [0];
+            rustix::net::recvmsg(
+                &theirs,
+                &mut [std::io::IoSliceMut::new(&mut blank)],
+                &mut ancillary,
+                rustix::net::RecvFlags::empty(),
+            )
+            .unwrap();
+            let fds = ancillary
+                .drain()
+                .filter(|message| {
+                    matches!(message, rustix::net::RecvAncillaryMessage::ScmRights(_))
+                })
+                .count();
+            lines.read_line(&mut line).unwrap();
+            writeln!(stream, "{{\"return\":{{}}}}").unwrap();
+            (fds, blank, line)
+        });
+        let mut control = Control::connect(ours, SHORT, drop).unwrap();
+        assert_eq!(control.version(), "7.2.22");
+        control.pass_fd("state", std::io::stdin()).unwrap();
+        let (fds, blank, line) = qemu.join().unwrap();
+        assert_eq!((fds, &blank), (1, b" "));
+        assert!(line.contains("getfd") && line.contains("state"), "{line}");
     }
 
     #[test]

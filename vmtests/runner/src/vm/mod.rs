@@ -2,6 +2,7 @@
 //! A running virtual machine: its processes, and everything that comes from it as one stream of
 //! happenings that can be waited for with a limit.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -30,12 +31,20 @@ use crate::qemu::Machine;
 use crate::qmp::ANSWER_LIMIT;
 use crate::qmp::Control;
 use crate::qmp::Event;
+use crate::qmp::QmpError;
 use crate::share::Share;
 use crate::share::ShareSpec;
 use crate::splat::Scanner;
 use crate::splat::Splat;
 use crate::splat::Splats;
-use crate::timeline::Recorder;
+
+mod memory;
+mod plug;
+mod seen;
+
+pub use memory::Saved;
+pub use seen::Observer;
+pub use seen::Seen;
 
 /// How often the processes are looked at while nothing happens.
 const TICK: Duration = Duration::from_millis(50);
@@ -47,6 +56,10 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the answer to a sysrq command is listened for.
 const SYSRQ_ANSWER: Duration = Duration::from_millis(600);
+/// How long the list of blocked tasks may take, which is printed over a slow line.
+const BLOCKED_ANSWER: Duration = Duration::from_secs(5);
+/// The file with the kernel's answer, in the run's folder.
+const BLOCKED_FILE: &str = "blocked.txt";
 /// Console lines in a reason.
 const TAIL_LINES: usize = 30;
 /// Lines of the kernel's list of blocked tasks in a reason.
@@ -71,6 +84,8 @@ pub enum Trouble {
     QemuDied(String),
     /// The agent's channel ended or carried nonsense.
     AgentGone(String),
+    /// The host could not do its part: what, and why.
+    Host(String),
     /// The console does not stop.
     ConsoleFlood,
     /// Somebody pressed Ctrl-C.
@@ -82,8 +97,6 @@ pub enum Trouble {
 pub struct Traces {
     /// The run's folder.
     pub dir: PathBuf,
-    /// The run's timeline.
-    pub recorder: Recorder,
 }
 
 impl Traces {
@@ -99,8 +112,8 @@ pub struct Vm {
     control: Option<Control>,
     agent: UnixStream,
     console: UnixStream,
-    happenings: Receiver<Happening>,
-    sender: Sender<Happening>,
+    happenings: Receiver<(Instant, Happening)>,
+    sender: Sender<(Instant, Happening)>,
     qmp: Option<UnixStream>,
     tail: Tail,
     scanner: Scanner,
@@ -109,6 +122,11 @@ pub struct Vm {
     agent_end: Option<(Instant, String)>,
     console_ended: bool,
     traces: Traces,
+    observers: Vec<Observer>,
+    memory: File,
+    gdb: Option<u16>,
+    /// Devices that the guest has let go.
+    gone: Vec<String>,
     interrupt: Interrupt,
 }
 
@@ -122,6 +140,8 @@ pub struct Surroundings<'a> {
     pub splats: &'a Splats,
     /// Where traces go.
     pub traces: Traces,
+    /// Who is told what comes from the machine, from the beginning.
+    pub observers: Vec<Observer>,
     /// Ctrl-C.
     pub interrupt: Interrupt,
 }
@@ -135,8 +155,7 @@ impl Vm {
         let mut sockets = Vec::new();
         for spec in around.shares {
             let share = Share::start(around.own, spec, &helper_log)?;
-            let socket = share.socket.try_clone().context("cannot copy a socket")?;
-            sockets.push((share.tag.clone(), socket));
+            sockets.push(share.socket.try_clone().context("cannot copy a socket")?);
             shares.push(share);
         }
         let pair = || UnixStream::pair().context("cannot make a socket pair");
@@ -150,8 +169,8 @@ impl Vm {
             agent: agent_end.into(),
             shares: sockets,
         };
-        let logs = Logs::create(&traces.dir, traces.recorder.clone())?;
-        let qemu = machine.spawn(
+        let logs = Logs::create(&traces.dir)?;
+        let started = machine.spawn(
             around.own,
             channels,
             &traces.file("qemu.cmdline"),
@@ -161,7 +180,7 @@ impl Vm {
         read_console(console.try_clone()?, sender.clone())?;
         read_agent(agent.try_clone()?, sender.clone())?;
         Ok(Vm {
-            qemu,
+            qemu: started.process,
             shares,
             control: None,
             agent,
@@ -176,6 +195,10 @@ impl Vm {
             agent_end: None,
             console_ended: false,
             traces,
+            observers: around.observers,
+            memory: started.memory,
+            gdb: started.gdb,
+            gone: Vec::new(),
             interrupt: around.interrupt,
         })
     }
@@ -186,7 +209,7 @@ impl Vm {
             return Ok(());
         };
         let sender = self.sender.clone();
-        let forward = move |event| drop(sender.send(Happening::Qmp(event)));
+        let forward = move |event| drop(sender.send((Instant::now(), Happening::Qmp(event))));
         match Control::connect(stream, limit.min(ANSWER_LIMIT), forward) {
             Ok(control) => {
                 self.control = Some(control);
@@ -200,6 +223,62 @@ impl Vm {
                 }))
             }
         }
+    }
+
+    /// Does something by QMP; `what` says what it is about when it fails.
+    fn execute<C: qapi::qmp::QmpCommand>(
+        &mut self,
+        what: &str,
+        command: &C,
+    ) -> Result<C::Ok, Trouble> {
+        self.with_control(what, |control| control.execute(command))
+    }
+
+    fn with_control<T>(
+        &mut self,
+        what: &str,
+        act: impl FnOnce(&mut Control) -> Result<T, QmpError>,
+    ) -> Result<T, Trouble> {
+        let Some(control) = &mut self.control else {
+            return Err(Trouble::Host(format!("{what}: QEMU is not connected")));
+        };
+        match act(control) {
+            Ok(done) => Ok(done),
+            Err(QmpError::Closed) => {
+                self.qemu.wait(LAST_WORDS);
+                self.drain();
+                Err(Trouble::QemuDied(format!(
+                    "{what}: {}",
+                    self.how_qemu_ended()
+                )))
+            }
+            Err(error) => Err(Trouble::Host(format!("{what}: {error}"))),
+        }
+    }
+
+    /// QEMU's version, once its control channel is open.
+    pub fn qemu_version(&self) -> Option<&str> {
+        self.control.as_ref().map(Control::version)
+    }
+
+    /// The port of 127.0.0.1 on which QEMU listens for a debugger.
+    pub fn gdb(&self) -> Option<u16> {
+        self.gdb
+    }
+
+    /// From now on `observer` is told everything that comes from the machine, as it comes.
+    pub fn observe(&mut self, observer: Observer) {
+        self.observers.push(observer);
+    }
+
+    /// Ends QEMU and the shares' helpers at once, as a power cut does. What they have said is taken
+    /// in; nothing else can be done with the machine afterwards.
+    pub fn kill(&mut self) {
+        self.qemu.kill();
+        for share in &mut self.shares {
+            share.helper.kill();
+        }
+        self.drain();
     }
 
     /// Sends a message to the agent.
@@ -221,13 +300,13 @@ impl Vm {
             let now = Instant::now();
             let left = deadline.saturating_duration_since(now).min(TICK);
             match self.happenings.recv_timeout(left) {
-                Ok(Happening::Agent(message)) => {
-                    self.logs.message(&message);
+                Ok((at, Happening::Agent(message))) => {
+                    self.agent_said(at, &message);
                     if let Some(found) = wanted(&message) {
                         return Ok(found);
                     }
                 }
-                Ok(other) => self.take(other)?,
+                Ok((at, other)) => self.take(at, other)?,
                 Err(_) => self.look_around()?,
             }
             if Instant::now() >= deadline {
@@ -274,7 +353,7 @@ impl Vm {
 
     /// Asks the kernel, over the serial line and so without the agent, to print its blocked tasks
     /// and what the CPUs do. The answer is what a reason shows: the console's last lines from
-    /// before, and the blocked tasks. What the CPUs do is left to the console's log.
+    /// before, and the blocked tasks. All of it goes to `blocked.txt` in the run's folder.
     pub fn show_blocked(&mut self) -> String {
         let before = self.console_tail();
         let seen = self.tail.count();
@@ -284,12 +363,37 @@ impl Vm {
                 return before;
             }
         }
+        self.wait_for_quiet(seen);
         let blocked = self.tail.since(seen, BLOCKED_LINES);
         self.sysrq("l");
+        self.keep_blocked(seen);
         match blocked.is_empty() {
             true => format!("{before}\n(the kernel did not answer sysrq on its serial line)"),
             false => format!("{before}\nblocked tasks, asked for by sysrq:\n{blocked}"),
         }
+    }
+
+    /// A long list takes its time on the serial line.
+    fn wait_for_quiet(&mut self, seen: usize) {
+        let deadline = Instant::now() + BLOCKED_ANSWER;
+        let mut count = self.tail.count();
+        while count > seen && Instant::now() < deadline {
+            let _ = self.listen(SYSRQ_ANSWER);
+            if self.tail.count() == count {
+                return;
+            }
+            count = self.tail.count();
+        }
+    }
+
+    fn keep_blocked(&mut self, seen: usize) {
+        let all = self.tail.since(seen, usize::MAX);
+        let text = match all.is_empty() {
+            true => "the kernel did not answer sysrq on its serial line\n".to_owned(),
+            false => all + "\n",
+        };
+        // The reason has the most important part already.
+        let _ = std::fs::write(self.traces.file(BLOCKED_FILE), text);
     }
 
     /// Sends one sysrq command over the serial line and lets the answer come.
@@ -336,15 +440,26 @@ impl Vm {
         }
     }
 
-    fn take(&mut self, happening: Happening) -> Result<(), Trouble> {
+    fn agent_said(&mut self, at: Instant, message: &FromAgent) {
+        self.logs.message(message);
+        self.tell(at, &Seen::Agent(message));
+    }
+
+    fn tell(&self, at: Instant, seen: &Seen<'_>) {
+        for observer in &self.observers {
+            observer(at, seen);
+        }
+    }
+
+    fn take(&mut self, at: Instant, happening: Happening) -> Result<(), Trouble> {
         match happening {
-            Happening::Agent(message) => self.logs.message(&message),
+            Happening::Agent(message) => self.agent_said(at, &message),
             Happening::AgentEnd(error) => {
                 self.agent_end = Some((Instant::now(), error.to_string()));
             }
             Happening::Console(Part::Line(line)) => {
-                self.logs.console(&line);
                 self.tail.push(&line);
+                self.tell(at, &Seen::Console(&line));
                 if let Some(splat) = self.scanner.line(&line) {
                     return Err(Trouble::Splat(splat));
                 }
@@ -353,8 +468,10 @@ impl Vm {
             Happening::Console(Part::Flood) => return Err(Trouble::ConsoleFlood),
             Happening::Console(Part::End) => self.console_ended = true,
             Happening::Qmp(event) => {
-                self.logs
-                    .qemu(&format!("event {} {}", event.name, event.data));
+                let line = format!("qemu: event {} {}", event.name, event.data);
+                self.logs.note(&line);
+                self.tell(at, &Seen::Qmp(&event));
+                self.plug_event(&event);
             }
         }
         self.splat_in_time()
@@ -404,7 +521,7 @@ impl Vm {
         let deadline = Instant::now() + LAST_WORDS;
         while !self.console_ended && Instant::now() < deadline {
             match self.happenings.recv_timeout(TICK) {
-                Ok(happening) => drop(self.take(happening)),
+                Ok((at, happening)) => drop(self.take(at, happening)),
                 Err(_) => return,
             }
         }
@@ -418,17 +535,19 @@ impl Vm {
     }
 }
 
-fn read_console(stream: UnixStream, sender: Sender<Happening>) -> anyhow::Result<()> {
+fn read_console(stream: UnixStream, sender: Sender<(Instant, Happening)>) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("console".to_owned())
         .spawn(move || {
-            console::read_lines(stream, |part| drop(sender.send(Happening::Console(part))));
+            console::read_lines(stream, |part| {
+                drop(sender.send((Instant::now(), Happening::Console(part))));
+            });
         })
         .context("cannot start a thread")?;
     Ok(())
 }
 
-fn read_agent(mut stream: UnixStream, sender: Sender<Happening>) -> anyhow::Result<()> {
+fn read_agent(mut stream: UnixStream, sender: Sender<(Instant, Happening)>) -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("agent".to_owned())
         .spawn(move || {
@@ -438,7 +557,7 @@ fn read_agent(mut stream: UnixStream, sender: Sender<Happening>) -> anyhow::Resu
                     Err(error) => Happening::AgentEnd(error),
                 };
                 let last = matches!(happening, Happening::AgentEnd(_));
-                if sender.send(happening).is_err() || last {
+                if sender.send((Instant::now(), happening)).is_err() || last {
                     return;
                 }
             }
