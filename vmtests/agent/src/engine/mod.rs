@@ -302,21 +302,59 @@ impl Context {
             Action::Spawn(spawn) => self.spawn(step, spawn),
             Action::Join(join) => self.join(join),
             Action::Run(run) => self.run(run),
+            Action::LoadModule(load) => {
+                let task = Task::LoadModule {
+                    step: load.clone(),
+                    known: lock(&self.agent.modules).clone(),
+                };
+                self.in_worker(&task, &describe(&step.action))
+            }
             Action::Mount(_)
             | Action::Umount(_)
+            | Action::MountFs(_)
+            | Action::Remount(_)
+            | Action::BindMount(_)
+            | Action::GrowFs(_)
             | Action::Verify(_)
             | Action::Read(_)
             | Action::FillFile(_)
+            | Action::Write(_)
+            | Action::Truncate(_)
+            | Action::MakeDir(_)
+            | Action::Rename(_)
             | Action::RemoveFile(_)
+            | Action::SetXattr(_)
+            | Action::RemoveXattr(_)
+            | Action::SetFlags(_)
             | Action::DropCaches(_)
+            | Action::Sysctl(_)
             | Action::UnloadModule(_) => {
                 let task = Task::Step(Box::new(step.clone()));
-                self.in_worker(&task, &describe(&step.action))
+                let done = self.in_worker(&task, &describe(&step.action))?;
+                self.note_room(&step.action);
+                Ok(done)
             }
             other => Err(wrong(format!(
                 "`{}` is carried out by the runner and not in the guest",
                 other.key()
             ))),
+        }
+    }
+}
+
+impl Context {
+    /// The room of a filesystem is a counter as long as a step has it mounted.
+    fn note_room(&self, action: &Action) {
+        let mut paths = lock(&self.agent.room_paths);
+        match action {
+            Action::MountFs(mount) if mount.expect_errno.is_none() => {
+                paths.retain(|path| *path != mount.at);
+                paths.push(mount.at.clone());
+            }
+            Action::Umount(umount) if umount.expect_errno.is_none() => {
+                paths.retain(|path| *path != umount.at);
+            }
+            _ => {}
         }
     }
 }
@@ -330,7 +368,9 @@ pub fn judge(answer: Answer) -> Result<Done, Stop> {
         }),
         Answer::Failed(reason) => Err(Stop::Failed(reason)),
         Answer::Error(reason) => Err(Stop::Error(reason)),
-        Answer::Counters(_) => Err(wrong("a worker answered with counters nobody asked for")),
+        Answer::Counters(_) | Answer::Paths(_) => Err(wrong(
+            "a worker answered another question than it was asked",
+        )),
     }
 }
 
@@ -342,6 +382,21 @@ fn describe(action: &Action) -> String {
         Action::Verify(verify) => format!("verifying {} at {}", verify.image, verify.at),
         Action::Read(read) => format!("reading {}", read.path),
         Action::FillFile(fill) => format!("filling {}", fill.path),
+        Action::MountFs(mount) => format!("mounting {} at {}", mount.fs, mount.at),
+        Action::Remount(remount) => format!("remounting {}", remount.at),
+        Action::BindMount(bind) => format!("mounting {} at {} too", bind.from, bind.at),
+        Action::GrowFs(grow) => format!("growing the filesystem at {}", grow.at),
+        Action::Write(write) => format!("writing to {}", write.path),
+        Action::Truncate(truncate) => format!("changing the length of {}", truncate.path),
+        Action::MakeDir(make) => format!("making the folder {}", make.path),
+        Action::Rename(rename) => format!("renaming {} to {}", rename.from, rename.to),
+        Action::RemoveFile(remove) => format!("removing {}", remove.path),
+        Action::SetXattr(set) => format!("setting {} of {}", set.name, set.path),
+        Action::RemoveXattr(remove) => format!("removing {} of {}", remove.name, remove.path),
+        Action::SetFlags(set) => format!("changing the flags of {}", set.path),
+        Action::LoadModule(load) => format!("loading the module {}", load.name),
+        Action::UnloadModule(unload) => format!("unloading the module {}", unload.name),
+        Action::Sysctl(sysctl) => format!("setting {}", sysctl.key),
         other => other.key().to_owned(),
     }
 }
