@@ -3,9 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
@@ -14,6 +16,9 @@ use cachefiles_core::wire;
 use rustix::ioctl::Ioctl;
 use rustix::ioctl::IoctlOutput;
 use rustix::ioctl::Opcode;
+use rustix::mm::MapFlags;
+use rustix::mm::ProtFlags;
+use rustix::thread::UnshareFlags;
 
 /// Addresses below this one have no memory in any process: the kernel's own lower bound.
 pub const NO_MEMORY_BELOW: usize = 4096;
@@ -103,6 +108,108 @@ pub fn read_to_nowhere(from: impl AsFd, length: usize) -> io::Result<usize> {
     // kernel can write nothing, and says EFAULT if it tries.
     let got = unsafe { libc::read(fd, std::ptr::without_provenance_mut(NOWHERE), length) };
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+/// Enters a new user namespace, in which nobody has a number yet.
+///
+/// The kernel refuses it to a process with more than one thread.
+pub fn enter_user_namespace() -> io::Result<()> {
+    // SAFETY: only a namespace is left, and the table of open files stays shared: this is the one
+    // thing that makes the call dangerous, and it needs another flag.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }?;
+    Ok(())
+}
+
+/// Makes a mount that is not attached yet read-only, and gives its files the owners that they
+/// have in the user namespace `users`.
+pub fn change_mount(
+    mount: impl AsFd,
+    read_only: bool,
+    users: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let mut attr = libc::mount_attr {
+        attr_set: 0,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    if read_only {
+        attr.attr_set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if let Some(users) = users {
+        attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        attr.userns_fd = users.as_raw_fd() as u64;
+    }
+    // SAFETY: the arguments are those of mount_setattr(2): a descriptor that is open during the
+    // call, an empty string that ends with NUL, flags, and a `mount_attr` with its size. The kernel
+    // only reads the two, both outlive the call, and a wrong descriptor in the last is an EBADF.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A whole file in memory, shared with everybody who has it.
+pub struct Mapping {
+    start: *mut c_void,
+    length: usize,
+}
+
+impl Mapping {
+    /// Maps `file` as it is now; an empty one cannot be mapped.
+    pub fn of(file: &File, write: bool) -> io::Result<Mapping> {
+        let length = usize::try_from(file.metadata()?.len())
+            .map_err(|_| io::Error::from(rustix::io::Errno::FBIG))?;
+        let mut access = ProtFlags::READ;
+        access.set(ProtFlags::WRITE, write);
+        // SAFETY: with a null address and without MAP_FIXED the kernel picks a place that is free,
+        // so no memory that is in use changes. The new memory is only reached through `touch`.
+        let start = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                length,
+                access,
+                MapFlags::SHARED,
+                file,
+                0,
+            )
+        }?;
+        Ok(Mapping { start, length })
+    }
+
+    /// Reads a byte of every page, and says how many pages these were.
+    pub fn touch(&self) -> usize {
+        let pages = (0..self.length).step_by(rustix::param::page_size());
+        pages
+            .map(|offset| {
+                let byte = self.start.cast::<u8>().wrapping_add(offset).cast_const();
+                // SAFETY: `offset` is less than the mapping's length, and the mapping lives as
+                // long as `self`. Others may change the byte at any time, which a volatile read
+                // allows for and whose value nobody uses; a page without data ends the process
+                // by SIGBUS, which whoever touches wants to know.
+                let _seen: u8 = unsafe { byte.read_volatile() };
+            })
+            .count()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: start and length are those that mmap was given and gave, nothing else unmaps
+        // them, and no reference into the mapping is ever handed out.
+        let result = unsafe { rustix::mm::munmap(self.start, self.length) };
+        debug_assert!(result.is_ok(), "munmap: {result:?}");
+    }
 }
 
 #[cfg(test)]
