@@ -411,16 +411,30 @@ fn after_a_boot_what_the_guest_had_is_gone() {
     let cut = "- start_daemon: {}\n- power_cut: {}\n- boot: {}\n";
     one(
         &format!("{cut}- signal_daemon: {{signal: term}}"),
-        &["a.yaml:10:5: no `start_daemon`", "the one in line 7 is gone since the `boot`"],
+        &[
+            "a.yaml:10:5: no `start_daemon`",
+            "the one in line 7 is gone since the `boot`",
+        ],
     );
-    accepted(&format!("{cut}- start_daemon: {{}}\n- signal_daemon: {{signal: term}}"));
-    one("- disk_errors: {disk: cash}", &["no disk `cash`", "did you mean `cache`?"]);
-    one("- power_cut: {}\n- boot: {mount: [cash]}", &["no disk `cash`"]);
+    accepted(&format!(
+        "{cut}- start_daemon: {{}}\n- signal_daemon: {{signal: term}}"
+    ));
+    one(
+        "- disk_errors: {disk: cash}",
+        &["no disk `cash`", "did you mean `cache`?"],
+    );
+    one(
+        "- power_cut: {}\n- boot: {mount: [cash]}",
+        &["no disk `cash`"],
+    );
     one(
         "- spawn: {name: b, steps: [{power_cut: {}}]}",
         &["the host carries `power_cut` out: it cannot stand inside `spawn`"],
     );
-    one("- power_cut: {}\n- drop_caches: {}\n- boot: {}", &["without power"]);
+    one(
+        "- power_cut: {}\n- drop_caches: {}\n- boot: {}",
+        &["without power"],
+    );
 }
 
 #[test]
