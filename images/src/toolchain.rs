@@ -75,6 +75,11 @@ impl Toolchain {
         })
     }
 
+    /// Each tool's name and what it says of itself.
+    pub fn versions(&self) -> &[(&'static str, String)] {
+        &self.versions
+    }
+
     /// Adds every tool's version to a key.
     pub fn add_to(&self, key: &mut Key) {
         for (name, version) in &self.versions {

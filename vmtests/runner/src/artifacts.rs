@@ -28,6 +28,9 @@ pub struct Index {
     pub profile: String,
     /// The kernel that QEMU loads.
     pub bzimage: PathBuf,
+    /// The kernel's ELF file with its symbols; absent in an index from before it could be debugged.
+    #[serde(default)]
+    pub vmlinux: Option<PathBuf>,
     /// The kernel's configuration; absent in an index from before scenarios could ask for options.
     #[serde(default)]
     pub config: Option<PathBuf>,

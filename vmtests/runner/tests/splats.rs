@@ -59,3 +59,64 @@ fn every_example_belongs_to_a_pattern() {
         assert!(known.contains(stem), "{name}: no pattern has this name");
     }
 }
+
+/// The parts of a regular expression between the `|` that stand in no group.
+fn alternatives(regex: &str) -> Vec<String> {
+    let (mut depth, mut escaped, mut parts) = (0i32, false, vec![String::new()]);
+    for c in regex.chars() {
+        match c {
+            '(' | '[' if !escaped => depth += 1,
+            ')' | ']' if !escaped => depth -= 1,
+            _ => {}
+        }
+        match c == '|' && depth == 0 {
+            true => parts.push(String::new()),
+            false => parts.last_mut().unwrap().push(c),
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    parts
+}
+
+#[test]
+fn every_alternative_of_a_pattern_has_an_example_and_begins_at_the_lines_start() {
+    let splats = Splats::load(&dir()).unwrap();
+    let stamp = regex::Regex::new(r"^(\[ *(\d+\.\d+|T\d+)\] ?)*").unwrap();
+    for pattern in splats.patterns() {
+        let text = fixture(&pattern.name, "splat");
+        for part in alternatives(&pattern.regex) {
+            assert!(part.starts_with('^'), "{}: {part}", pattern.name);
+            let regex = regex::Regex::new(&part).unwrap();
+            let mut lines = text.lines().map(|line| stamp.replace(line, ""));
+            let seen = lines.any(|line| regex.is_match(&line));
+            assert!(seen, "{}: no example for {part}", pattern.name);
+        }
+    }
+}
+
+#[test]
+fn every_kind_that_a_kernel_developer_expects_is_found() {
+    let splats = Splats::load(&dir()).unwrap();
+    let names: Vec<&str> = splats.patterns().iter().map(|p| p.name.as_str()).collect();
+    for kind in [
+        "oops",
+        "kernel-bug",
+        "warn",
+        "kasan",
+        "kfence",
+        "ubsan",
+        "lockdep",
+        "atomic-sleep",
+        "rcu-stall",
+        "hung-task",
+        "soft-lockup",
+        "page-state",
+        "kmemleak",
+        "refcount",
+        "list-corruption",
+        "scheduling-while-atomic",
+        "rust-panic",
+    ] {
+        assert!(names.contains(&kind), "{kind}: {names:?}");
+    }
+}

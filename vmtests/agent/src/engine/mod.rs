@@ -333,7 +333,11 @@ impl Context {
             Action::ReconfigureDaemon(change) => self.reconfigure_daemon(change),
             Action::WaitDaemon(wait) => self.wait_daemon(wait),
             Action::CloseKeeper(close) => self.close_keeper(close),
-            Action::Puppet(puppet) => self.puppet(puppet),
+            Action::Puppet(puppet) => {
+                let done = self.puppet(puppet)?;
+                self.remember(&done.measurements);
+                Ok(done)
+            }
             Action::HoldOpen(hold) => self.hold_open(step, hold),
             Action::CloseHeld(held) => self.close_held(step, held),
             Action::Sleep(sleep) => self.sleep(sleep),

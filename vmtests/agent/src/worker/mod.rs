@@ -69,6 +69,8 @@ pub enum Answer {
     Counters(Counters),
     /// What is not as wanted about the files and folders, in words.
     Paths(Vec<String>),
+    /// The number of a puppet's descriptor.
+    Descriptor(i32),
 }
 
 /// A process that carries out tasks.

@@ -9,8 +9,11 @@ use crate::accel::Wanted;
 use crate::matrix::Module;
 use crate::schedule::shard::Shard;
 
+/// Where results go when nobody says.
+pub(super) const DEFAULT_OUT: &str = "target/vmtest";
+
 /// What `run` and its relatives take.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct RunArgs {
     /// The artifact index that `images build --out FILE` wrote
     #[arg(long, value_name = "FILE")]
@@ -28,7 +31,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "configs/splats")]
     pub splats: PathBuf,
     /// Where results go
-    #[arg(long, value_name = "DIR", default_value = "target/vmtest")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     pub out: PathBuf,
     /// How guest instructions are executed
     #[arg(long, value_enum, default_value = "auto")]

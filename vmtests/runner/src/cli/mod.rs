@@ -11,6 +11,8 @@ use crate::scenario::LoadError;
 use crate::share;
 
 mod args;
+mod bench;
+mod doctor;
 mod exit;
 mod explain;
 mod lint;
@@ -18,9 +20,11 @@ mod matrix;
 mod merge;
 mod mutants;
 mod ready;
+mod replay;
 mod report;
 mod run;
 mod schema;
+mod shell;
 
 use args::RunArgs;
 
@@ -42,6 +46,14 @@ enum Verb {
     Run(RunArgs),
     /// Show that each scenario passes on the Rust module and fails with that scenario's seeded bug
     Mutants(RunArgs),
+    /// Open a shell in the guest of a scenario, at a step or where it fails
+    Shell(shell::ShellArgs),
+    /// Repeat a run exactly, and say whether it ended the same way
+    Replay(replay::ReplayArgs),
+    /// Measure what a run costs by itself
+    Bench(bench::BenchArgs),
+    /// Say what this machine can do, and what to do about the rest
+    Doctor(doctor::DoctorArgs),
     /// Make the reports anew from what a run left, also one that was killed
     Report(report::ReportArgs),
     /// Join the results of several runs, such as shards, into one report
@@ -96,11 +108,10 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    let typed = |verb: &OsString| {
-        ["run", "mutants", "lint", "explain"]
-            .iter()
-            .any(|typed| verb == typed)
-    };
+    const TYPED: [&str; 8] = [
+        "bench", "run", "mutants", "shell", "replay", "doctor", "lint", "explain",
+    ];
+    let typed = |verb: &OsString| TYPED.iter().any(|known| verb == known);
     if arguments.get(1).is_some_and(typed) {
         arguments.retain(|argument| argument != "--");
     }
@@ -120,6 +131,10 @@ pub fn main() -> i32 {
             .map_err(Refused::setup),
         Verb::Run(args) => run::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
+        Verb::Shell(args) => shell::run(&args),
+        Verb::Replay(args) => replay::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Merge(args) => merge::run(&args),
         Verb::Matrix(args) => matrix::run(&args),

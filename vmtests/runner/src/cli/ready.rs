@@ -114,7 +114,7 @@ pub(super) fn lock_folder(out: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Carries runs out and prints the line that `each` makes of a result.
+/// Carries runs out and prints the line that `each` makes of a result, if it is not empty.
 pub(super) fn carry_out(
     args: &RunArgs,
     ready: &Ready,
@@ -130,7 +130,13 @@ pub(super) fn carry_out(
         runs,
         &mut schedule,
         &ready.progress,
-        |result| each(result).map(|line| ready.progress.line(&line)),
+        |result| {
+            let line = each(result)?;
+            if !line.is_empty() {
+                ready.progress.line(&line);
+            }
+            Ok(())
+        },
     )
     .map_err(Refused::setup)
 }

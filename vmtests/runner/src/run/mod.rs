@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::matrix::Planned;
 use crate::prepare;
 use crate::prepare::Prepared;
+use crate::replay;
 use crate::results::Outcome;
 use crate::results::RunResult;
 use crate::results::invocation;
@@ -36,10 +37,13 @@ use crate::vm::Vm;
 use crate::xfail;
 
 mod boot;
+mod guide;
 mod judge;
 mod steps;
 
 use boot::Boot;
+pub use guide::Guide;
+pub use guide::Unguided;
 
 /// Longest wait for the evidence of a run that passed.
 const COLLECT_LIMIT: Duration = Duration::from_secs(30);
@@ -116,7 +120,18 @@ pub fn run_observed(
     common: &Common,
     planned: &Planned<'_>,
     stage: &dyn Fn(&str),
+    observers: Vec<Observer>,
+) -> RunResult {
+    run_with(common, planned, stage, observers, &mut Unguided)
+}
+
+/// The same, with somebody who goes along.
+pub fn run_with(
+    common: &Common,
+    planned: &Planned<'_>,
+    stage: &dyn Fn(&str),
     mut observers: Vec<Observer>,
+    guide: &mut dyn Guide,
 ) -> RunResult {
     let began = Instant::now();
     let artifacts = Path::new("runs").join(&planned.folder);
@@ -127,7 +142,9 @@ pub fn run_observed(
         return result;
     }
     let dir = common.out.join(&artifacts);
-    let marked = markers::begin(&dir, &result).and_then(|()| Recorder::create(&dir, began));
+    let marked = markers::begin(&dir, &result)
+        .and_then(|()| replay::record(&dir, common, planned, &result))
+        .and_then(|()| Recorder::create(&dir, began));
     let verdict = match marked {
         Ok(recorder) => {
             observers.push(recorder.observer());
@@ -137,6 +154,7 @@ pub fn run_observed(
                 dir: dir.clone(),
                 stage,
                 recorder,
+                guide,
                 observers,
                 chance: Chance::new(seed::of_run(common.seed, &planned.folder)),
                 result: &mut result,
@@ -201,6 +219,7 @@ struct Run<'a> {
     dir: PathBuf,
     stage: &'a dyn Fn(&str),
     recorder: Recorder,
+    guide: &'a mut dyn Guide,
     observers: Vec<Observer>,
     chance: Chance,
     result: &'a mut RunResult,
@@ -239,7 +258,14 @@ impl Run<'_> {
             return verdict;
         }
         self.result.seconds_to_first_step = Some(started.elapsed().as_secs_f64());
-        if let Some(mut verdict) = self.steps(vm) {
+        if let Err(trouble) = self.guide.ready(vm) {
+            let verdict = self.judge("before the first step", &trouble, vm);
+            self.end_badly(vm);
+            return verdict;
+        }
+        let verdict = self.steps(vm);
+        self.guide.stopped(vm, verdict.as_ref());
+        if let Some(mut verdict) = verdict {
             if let Some(collected) = self.end_badly(vm) {
                 evidence::record(self.result, &collected);
             }

@@ -32,6 +32,10 @@ impl Run<'_> {
         };
         let whole = Instant::now() + limit;
         for (number, step) in scenario.steps.iter().enumerate() {
+            if !self.guide.goes_on(number + 1, step) {
+                let reason = format!("stopped before step {}, as asked", number + 1);
+                return Some(Verdict::new(Outcome::Skipped, reason));
+            }
             (self.stage)(&format!(
                 "{}/{} {}",
                 number + 1,

@@ -95,7 +95,11 @@ pub struct Digests {
 }
 
 impl Digests {
-    fn of(&self, file: &Path) -> anyhow::Result<String> {
+    /// SHA-256 of a file, as hexadecimal digits.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(&self, file: &Path) -> anyhow::Result<String> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(digest) = known.get(file) {
             return Ok(digest.clone());

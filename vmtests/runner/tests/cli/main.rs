@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The command line, with a shell script in QEMU's place.
 
+mod doctor;
 mod input;
 mod language;
 mod machine;
 mod place;
+mod replay;
 mod results;
 mod terminal;
