@@ -178,6 +178,25 @@ fn heads_that_cannot_be() {
 }
 
 #[test]
+fn a_machine_has_room_for_so_many_disks() {
+    let disks = |count: usize| {
+        let list: Vec<String> = (0..count)
+            .map(|n| format!("{{name: d{n}, size: 8MiB}}"))
+            .collect();
+        let needs = format!("needs: {{disks: [{}]}}", list.join(", "));
+        wrong(&format!(
+            "name: a\nabout: x\n{needs}\nsteps:\n  - drop_caches: {{}}\n"
+        ))
+    };
+    assert!(disks(21).is_empty());
+    assert!(
+        disks(22)[0].contains("a.yaml:3:9: too many disks and shares"),
+        "{:#?}",
+        disks(22)
+    );
+}
+
+#[test]
 fn a_scenario_without_steps_proves_nothing() {
     let wrong = wrong("name: a\nabout: x\nsteps: []\n");
     assert!(
