@@ -104,9 +104,17 @@ fn every_scenario_keeps_to_the_schema_and_carries_it_for_editors() {
         let Some(carried) = carried else {
             continue;
         };
+        let wanted = match scenario::is_piece(&file) {
+            true => "piece.schema.json",
+            false => "scenario.schema.json",
+        };
+        assert!(carried.ends_with(wanted), "{}: {carried}", file.display());
         let there = file.parent().unwrap().join(carried);
-        let there: Value = serde_json::from_str(&fs::read_to_string(&there).unwrap()).unwrap();
-        assert_eq!(there["title"], schema["title"], "{}", file.display());
+        assert!(
+            there.is_file(),
+            "{}: {carried} is not there",
+            file.display()
+        );
     }
 }
 
