@@ -35,7 +35,7 @@ use crate::engine::Stop;
 pub mod child;
 mod disk;
 mod files;
-mod glob;
+pub mod glob;
 mod look;
 mod manifest;
 mod verify;
