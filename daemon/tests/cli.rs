@@ -224,7 +224,7 @@ fn a_hangup_reads_the_configuration_again_and_takes_all_of_it_or_nothing() {
         r#""ev":"reconfigured","fill":8192,"delay_ms":3"#,
     );
     hangup("serve: {fill: 4096, threads: 9}\n", "serve.threads");
-    hangup("serve: {fil: 4096}\n", rx);
+    hangup("serve: {fil: 4096}\n", r#""ev":"reconfigure_failed""#);
     // Neither refused file left a trace.
     hangup(
         "serve: {fill: 8192}\n",

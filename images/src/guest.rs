@@ -50,8 +50,9 @@ pub fn build(builder: &Builder) -> Result<Programs> {
         .entry("guest", &key, what, &builder.progress, |folder| {
             builder.progress.step(&format!("{what}: build"));
             let log = command::fresh_log(builder.cache.log("guest", &key)?)?;
-            // Kept between builds, so that an edit costs what the edit touches.
-            let target = builder.cache.folder("guest-target")?;
+            // Kept between builds, so that an edit costs what the edit touches; in the checkout,
+            // because its path is in the flags, and two checkouts would undo each other's work.
+            let target = root.join("target").join("guest-programs");
             let mut cargo = command::clean("cargo");
             cargo
                 .current_dir(root)

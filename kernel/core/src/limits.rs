@@ -6,6 +6,10 @@
 //! is free, nothing is stored. Bound to a filesystem, they become numbers of blocks and files: a
 //! hundredth of its size times the percentage.
 
+/// The seeded bug of the full-at-zero-stop mutant: with exactly *stop* free, nothing is stored.
+#[allow(unexpected_cfgs)]
+const FULL_IS_STOP: bool = cfg!(cachefiles_mutant = "full-at-zero-stop");
+
 /// A percentage below 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(u8);
@@ -210,7 +214,7 @@ impl Limits {
             .saturating_sub(free.writing)
             .saturating_sub(blocks);
         let files = free.files.saturating_sub(files);
-        if files < self.fstop || blocks < self.bstop {
+        if files < self.fstop || blocks < self.bstop || (FULL_IS_STOP && blocks == self.bstop) {
             Verdict::Stop
         } else if files < self.fcull || blocks < self.bcull {
             Verdict::Cull

@@ -27,6 +27,10 @@ pub const LOW_WATER: u32 = 64;
 #[allow(unexpected_cfgs)]
 const LAST_IN_FIRST_OUT: bool = cfg!(cachefiles_mutant = "fair-distribution");
 
+/// The seeded bug of the late-copen mutant: a message id comes back as soon as its slot is free.
+#[allow(unexpected_cfgs)]
+const IDS_COME_BACK: bool = cfg!(cachefiles_mutant = "late-copen");
+
 /// Why a request or an object was not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
@@ -119,7 +123,11 @@ impl<S: Slots> Table<S> {
 
     /// Puts an emptied slot on the free list.
     pub(super) fn release(&mut self, at: u32) {
-        push_back(&mut self.slots, Chain::Queue, &mut self.free, at);
+        if IDS_COME_BACK {
+            push_front(&mut self.slots, Chain::Queue, &mut self.free, at);
+        } else {
+            push_back(&mut self.slots, Chain::Queue, &mut self.free, at);
+        }
         self.free_count = self.free_count.saturating_add(1);
     }
 
@@ -249,7 +257,7 @@ impl<S: Slots> Table<S> {
             return;
         };
         slot.epoch = match slot.epoch.checked_add(1) {
-            Some(epoch) if epoch <= LAST_EPOCH => epoch,
+            Some(epoch) if epoch <= LAST_EPOCH && !IDS_COME_BACK => epoch,
             _ => 1,
         };
         let msg_id = (slot.epoch << SLOT_BITS) | at;

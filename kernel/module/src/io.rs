@@ -300,6 +300,9 @@ fn look(object: &Object, file: &File, block: u64, range: &mut Wanted) -> Look {
         Look::Failed
     };
     let end = range.start.saturating_add(range.len as u64);
+    if cfg!(cachefiles_mutant = "power-cut") && !object.uses_tmpfile() {
+        return Look::Cached;
+    }
     let data = match file.seek_data(range.start) {
         Ok(Some(data)) => data,
         Ok(None) => return Look::Missing(word::READ_SEEK_NXIO),
@@ -354,7 +357,8 @@ pub(crate) fn prepare_write_file(
     upper_len: usize,
     unallocated: bool,
 ) -> Result<usize> {
-    if start.checked_rem(PAGE) != Some(0) || len > upper_len {
+    let aligned = start.checked_rem(PAGE) == Some(0) || cfg!(cachefiles_mutant = "write-rules");
+    if !aligned || len > upper_len {
         stats::count_dio_misfit();
         return Err(ENOBUFS);
     }

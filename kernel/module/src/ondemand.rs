@@ -97,7 +97,11 @@ fn send(object: &Object, op: Op) -> Result {
     let waiter = Arc::pin_init(Completion::new(), GFP_KERNEL).map_err(|_| ENOMEM)?;
     let id = enqueue(cache, object, queue, op, &waiter)?;
     cache.pollq().wake(EPOLLIN);
-    if let Ok(result) = waiter.wait_killable() {
+    let ended = match cfg!(cachefiles_mutant = "kill-blocked-reader") {
+        true => Ok(waiter.wait()),
+        false => waiter.wait_killable(),
+    };
+    if let Ok(result) = ended {
         return result;
     }
     match cache.ondemand.with(|table| table.remove(id)) {
@@ -248,6 +252,9 @@ fn pick(table: &mut Table<Chunks>, room: usize) -> Pick {
         };
     }
     if message_len(op, &view.payload.object) > room {
+        if cfg!(cachefiles_mutant = "message-size") {
+            table.deliver();
+        }
         return Pick::TooShort;
     }
     let object = view.payload.object.get(RefReason::Request);
@@ -371,7 +378,9 @@ pub(crate) fn copen(cache: &Cache, msg_id: u32, size: Result<i64>) -> Result {
     // What the OPEN ends with, and what the daemon is told of an answer that does not open.
     let answer = match size {
         Ok(size) if size >= 0 => Ok(size as u64),
-        Ok(size) if size >= -i64::from(MAX_ERRNO) => Err((Errno::from_ret(size), Ok(()))),
+        Ok(size) if size >= -i64::from(MAX_ERRNO) || cfg!(cachefiles_mutant = "copen-abuse") => {
+            Err((Errno::from_ret(size), Ok(())))
+        }
         Ok(_) => Err((EINVAL, Err(EINVAL))),
         Err(e) => Err((e, Err(e))),
     };
@@ -454,6 +463,9 @@ pub(crate) fn fd_released(cache: &Cache, queue: ObjectQueue, id: u32) {
     let told = cache.ondemand.with(|table| {
         let state = table.object_mut(queue).filter(|state| state.id == id)?;
         state.id = 0;
+        if cfg!(cachefiles_mutant = "reopen-after-close") {
+            state.phase = Phase::Dropping;
+        }
         if state.phase != Phase::Dropping {
             state.phase = Phase::Closed;
         }

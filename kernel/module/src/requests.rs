@@ -176,7 +176,9 @@ impl Requests {
     /// Ends everything that is in the table, and lets nothing in any more.
     pub(crate) fn flush(&self) {
         self.with(|table| table.die());
-        self.end_all(Err(EIO), |table| table.pop_any());
+        if !cfg!(cachefiles_mutant = "kill-pending") {
+            self.end_all(Err(EIO), |table| table.pop_any());
+        }
     }
 
     /// Ends the requests of one object that no daemon has yet and that are of this kind.

@@ -97,7 +97,7 @@ fn mount_disk(disk: &Disk) -> Result<()> {
         .with_context(|| format!("cannot mount the disk `{}`", disk.serial))
 }
 
-/// The device of a disk by its serial number; waits a while for it to appear.
+/// The device of a disk, by its serial number; waits a while for one that is about to come.
 pub fn find_disk(serial: &str) -> Result<PathBuf> {
     let give_up = Instant::now() + DEVICE_LIMIT;
     loop {

@@ -89,6 +89,7 @@ const STEPS: &str = r#"
           expect: open
           expect_fields: {fsid: small, volume: "erofs,small", new_id_of: b, same_object_of: c}
       - copen: {of: a, form: hex, size: "4096"}
+      - copen: {of: a, blob: /blobs/small}
       - copen: {id: "0x7", size: "-5000", expect_errno: EINVAL}
       - write: {of: a, offset: 100, length: 100, exact: true, misalign: 512, expect_errno: EINVAL}
       - write: {of: a, position: true, length: 4KiB, expect_written: 4096}

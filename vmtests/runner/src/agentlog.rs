@@ -23,11 +23,13 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Makes both in the run's folder.
+    /// Goes on with both in the run's folder: a run may have several boots.
     pub fn create(dir: &Path) -> anyhow::Result<Self> {
         let create = |name: &str| {
             let file = dir.join(name);
-            File::create(&file).with_context(|| format!("cannot write {}", file.display()))
+            let mut options = File::options();
+            let opened = options.create(true).append(true).open(&file);
+            opened.with_context(|| format!("cannot write {}", file.display()))
         };
         Ok(Logs {
             agent: create("agent.log")?,

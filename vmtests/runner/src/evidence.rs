@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use vmtest_protocol::message::BlockedTask;
 use vmtest_protocol::message::Collected;
+use vmtest_protocol::message::Requests;
 
 use crate::matrix::Module;
 use crate::results::RunResult;
@@ -31,6 +32,29 @@ pub fn record(result: &mut RunResult, collected: &Collected) {
         let left = collected.leftovers.join(", ");
         result.notes.push(format!("still there at the end: {left}"));
     }
+}
+
+/// The requests that the event logs in `guest` tell of: of all boots of the run so far, as far as
+/// their guests got to copy the logs out.
+pub fn requests_in(guest: &Path) -> Requests {
+    let mut requests = Requests::default();
+    for file in files_in(guest) {
+        if !file.to_string_lossy().ends_with(".events.jsonl") {
+            continue;
+        }
+        // What cannot be read was not copied out.
+        let text = fs::read(&file).unwrap_or_default();
+        for line in String::from_utf8_lossy(&text).lines() {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            match (event["ev"].as_str(), event["op"].as_str()) {
+                (Some("deliver"), Some("open")) => requests.open += 1,
+                (Some("deliver"), Some("read")) => requests.read += 1,
+                (Some("deliver"), Some("close")) => requests.close += 1,
+                _ => {}
+            }
+        }
+    }
+    requests
 }
 
 /// Why the run would say nothing about its subject, if another module than this is loaded; with
@@ -149,7 +173,6 @@ fn join_events(dir: &Path, events: &[Event]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vmtest_protocol::message::Requests;
 
     fn collected(modules: &[&str], open: u64) -> Collected {
         Collected {
@@ -182,6 +205,23 @@ mod tests {
     fn a_run_with_too_few_requests_proves_nothing() {
         assert_eq!(too_few(&collected(&[], 1), ONE), None);
         assert!(too_few(&collected(&[], 0), ONE).unwrap().contains("0 OPEN"));
+    }
+
+    #[test]
+    fn requests_of_a_boot_whose_power_was_cut_are_counted_from_its_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let line = |op: &str| format!("{{\"ev\":\"deliver\",\"op\":\"{op}\"}}\n");
+        let text = line("open") + &line("read") + &line("read") + "{\"ev\":\"deliver\",\"op\":\"re";
+        fs::write(at("a-boot0-1.events.jsonl"), text).unwrap();
+        fs::write(
+            at("a-boot1-1.events.jsonl"),
+            line("close") + "{\"ev\":\"reply\"}\n",
+        )
+        .unwrap();
+        fs::write(at("other.jsonl"), line("open")).unwrap();
+        let requests = requests_in(dir.path());
+        assert_eq!((requests.open, requests.read, requests.close), (1, 2, 1));
     }
 
     #[test]

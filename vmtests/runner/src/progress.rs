@@ -141,8 +141,7 @@ impl Progress {
             0 => String::new(),
             bad => format!("{bad} failed, "),
         };
-        // To the nearest five seconds: it is a guess.
-        let left = report::duration((left.as_secs_f64() / 5.0).ceil() * 5.0);
+        let left = about(left);
         if let Some(bars) = &self.0.bars {
             bars.total.set_message(format!("{failed}about {left} left"));
             return;
@@ -220,6 +219,15 @@ impl Progress {
     }
 }
 
+/// A guess, to the next five seconds.
+fn about(time: Duration) -> String {
+    let seconds = time.as_secs().next_multiple_of(5).max(5);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        _ => report::duration(seconds as f64),
+    }
+}
+
 /// A name with its middle left out where it is too long: stage and step must have room beside it.
 fn shortened(name: &str) -> String {
     let length = name.chars().count();
@@ -282,6 +290,13 @@ impl Drop for Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn guesses_are_round() {
+        assert_eq!(about(Duration::from_secs(0)), "5 s");
+        assert_eq!(about(Duration::from_secs(41)), "45 s");
+        assert_eq!(about(Duration::from_secs(61)), "1 m 05 s");
+    }
 
     #[test]
     fn long_names_keep_their_beginning_and_their_end() {

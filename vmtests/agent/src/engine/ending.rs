@@ -69,7 +69,13 @@ impl Context {
             .signal(pid, signal_of(signal))
             .map_err(|error| wrong(format!("cannot signal {what}: {error}")))?;
         if !sent {
-            return Err(Stop::Failed(format!("{what} had ended before the signal")));
+            let how = match self.agent.children.wait(pid, Duration::ZERO) {
+                Some(exit) => format!(" with {exit}"),
+                None => String::new(),
+            };
+            return Err(Stop::Failed(format!(
+                "{what} had ended{how} before the signal"
+            )));
         }
         if signal == SignalName::Stop {
             let stopped = self.poll(Instant::now() + STOP_LIMIT, || {

@@ -48,7 +48,6 @@ mod held;
 mod observe;
 mod output;
 mod programs;
-mod system;
 
 pub use acting::Actors;
 pub use branches::Branches;
@@ -333,7 +332,11 @@ impl Context {
             Action::ReconfigureDaemon(change) => self.reconfigure_daemon(change),
             Action::WaitDaemon(wait) => self.wait_daemon(wait),
             Action::CloseKeeper(close) => self.close_keeper(close),
-            Action::Puppet(puppet) => self.puppet(puppet),
+            Action::Puppet(puppet) => {
+                let done = self.puppet(puppet)?;
+                self.remember(&done.measurements);
+                Ok(done)
+            }
             Action::HoldOpen(hold) => self.hold_open(step, hold),
             Action::CloseHeld(held) => self.close_held(step, held),
             Action::Sleep(sleep) => self.sleep(sleep),
@@ -353,8 +356,6 @@ impl Context {
             Action::StartProgram(start) => self.start_program(start),
             Action::SignalProgram(signal) => self.signal_program(signal),
             Action::WaitProgram(wait) => self.wait_program(wait),
-            Action::MountFs(mount) => self.mount_fs(step, mount),
-            Action::LoadModule(load) => self.load_module(step, load),
             Action::PowerCut(_)
             | Action::Boot(_)
             | Action::DiskErrors(_)
@@ -368,19 +369,27 @@ impl Context {
                 "`{}` is a step of the host, which cannot stand here",
                 step.action.key()
             ))),
+            Action::LoadModule(load) => {
+                let task = Task::LoadModule {
+                    step: load.clone(),
+                    known: lock(&self.agent.modules).clone(),
+                };
+                self.in_worker(&task, &describe(&step.action))
+            }
             Action::Mount(_)
             | Action::Umount(_)
-            | Action::Verify(_)
-            | Action::Read(_)
-            | Action::FillFile(_)
-            | Action::RemoveFile(_)
+            | Action::MountFs(_)
             | Action::Remount(_)
             | Action::BindMount(_)
             | Action::GrowFs(_)
+            | Action::Verify(_)
+            | Action::Read(_)
+            | Action::FillFile(_)
             | Action::Write(_)
             | Action::Truncate(_)
             | Action::MakeDir(_)
             | Action::Rename(_)
+            | Action::RemoveFile(_)
             | Action::SetXattr(_)
             | Action::RemoveXattr(_)
             | Action::SetFlags(_)
@@ -388,14 +397,27 @@ impl Context {
             | Action::Sysctl(_)
             | Action::UnloadModule(_) => {
                 let task = Task::Step(Box::new(step.clone()));
-                self.in_worker(&task, &describe(&step.action))
+                let done = self.in_worker(&task, &describe(&step.action))?;
+                self.note_room(&step.action);
+                Ok(done)
             }
-            // What the host does to the machine; the runner never sends it.
-            #[allow(unreachable_patterns)]
-            other => Err(wrong(format!(
-                "`{}` is carried out by the runner and not in the guest",
-                other.key()
-            ))),
+        }
+    }
+}
+
+impl Context {
+    /// The room of a filesystem is a counter as long as a step has it mounted.
+    fn note_room(&self, action: &Action) {
+        let mut paths = lock(&self.agent.room_paths);
+        match action {
+            Action::MountFs(mount) if mount.expect_errno.is_none() => {
+                paths.retain(|path| *path != mount.at);
+                paths.push(mount.at.clone());
+            }
+            Action::Umount(umount) if umount.expect_errno.is_none() => {
+                paths.retain(|path| *path != umount.at);
+            }
+            _ => {}
         }
     }
 }
@@ -423,16 +445,19 @@ fn describe(action: &Action) -> String {
         Action::FillFile(fill) => format!("filling {}", fill.path),
         Action::MountFs(mount) => format!("mounting {} at {}", mount.fs, mount.at),
         Action::Remount(remount) => format!("remounting {}", remount.at),
-        Action::BindMount(bind) => format!("binding {} to {}", bind.from, bind.at),
-        Action::GrowFs(grow) => format!("growing {}", grow.at),
+        Action::BindMount(bind) => format!("mounting {} at {} too", bind.from, bind.at),
+        Action::GrowFs(grow) => format!("growing the filesystem at {}", grow.at),
         Action::Write(write) => format!("writing to {}", write.path),
-        Action::Truncate(truncate) => format!("truncating {}", truncate.path),
-        Action::MakeDir(make) => format!("making {}", make.path),
-        Action::Rename(rename) => format!("renaming {}", rename.from),
+        Action::Truncate(truncate) => format!("changing the length of {}", truncate.path),
+        Action::MakeDir(make) => format!("making the folder {}", make.path),
+        Action::Rename(rename) => format!("renaming {} to {}", rename.from, rename.to),
         Action::RemoveFile(remove) => format!("removing {}", remove.path),
         Action::SetXattr(set) => format!("setting {} of {}", set.name, set.path),
         Action::RemoveXattr(remove) => format!("removing {} of {}", remove.name, remove.path),
-        Action::SetFlags(set) => format!("setting flags of {}", set.path),
+        Action::SetFlags(set) => format!("changing the flags of {}", set.path),
+        Action::LoadModule(load) => format!("loading the module {}", load.name),
+        Action::UnloadModule(unload) => format!("unloading the module {}", unload.name),
+        Action::Sysctl(sysctl) => format!("setting {}", sysctl.key),
         other => other.key().to_owned(),
     }
 }

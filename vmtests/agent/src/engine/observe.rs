@@ -199,7 +199,7 @@ impl Context {
         let first = checks.first().map_or("", |check| check.path.as_str());
         let task = Task::Paths(checks.to_vec());
         match self.ask_worker(&task, &format!("looking at {first}"))? {
-            Answer::Paths(wrongs) => Ok(wrongs),
+            Answer::Paths(seen) => Ok(seen.into_iter().filter_map(Result::err).collect()),
             Answer::Error(why) => Err(wrong(why)),
             _ => Err(wrong("a worker did not answer with what paths are like")),
         }

@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::Serialize;
 use vmtest_protocol::step::Puppet;
 use vmtest_protocol::step::PuppetAction;
+use vmtest_protocol::step::PuppetTake;
 
 use crate::engine::Context;
 use crate::engine::Done;
@@ -16,10 +19,41 @@ use crate::engine::judge;
 use crate::engine::lock;
 use crate::engine::merge;
 use crate::engine::wrong;
+use crate::worker::Answer;
 use crate::worker::Worker;
 
 pub mod child;
+mod descriptors;
+mod device;
+mod hand;
+mod message;
+mod object;
+mod process;
 mod serve;
+mod storm;
+mod take;
+
+/// What a puppet's process is asked to do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Request {
+    /// An action that it can carry out alone.
+    Act(Box<PuppetAction>),
+    /// Say which number a descriptor of yours has.
+    Number {
+        /// `device`, or a name.
+        of: String,
+    },
+    /// Take a descriptor of another puppet.
+    Take {
+        /// The action.
+        take: PuppetTake,
+        /// The other one's process.
+        pid: u32,
+        /// The descriptor's number there.
+        number: i32,
+    },
+}
 
 /// The puppets that live.
 #[derive(Default)]
@@ -42,33 +76,41 @@ impl Puppets {
     pub fn names(&self) -> Vec<String> {
         self.living.keys().cloned().collect()
     }
+
+    /// Hands out one that lives, or nothing for a new name; until `end` it is nobody else's.
+    fn begin(&mut self, name: &str) -> Result<Option<Process>, Stop> {
+        if !self.acting.insert(name.to_owned()) {
+            return Err(wrong(format!(
+                "the puppet `{name}` is acting already, in another branch"
+            )));
+        }
+        Ok(self.living.remove(name))
+    }
+
+    /// Takes it back, if it still lives.
+    fn end(&mut self, name: &str, process: Option<Process>) {
+        self.acting.remove(name);
+        if let Some(process) = process {
+            self.living.insert(name.to_owned(), process);
+        }
+    }
 }
 
 impl Context {
     /// Lets a puppet act.
     pub fn puppet(&self, step: &Puppet) -> Result<Done, Stop> {
         let agent = &self.agent;
-        let found = {
-            let mut puppets = lock(&agent.puppets);
-            if !puppets.acting.insert(step.name.clone()) {
-                return Err(wrong(format!(
-                    "the puppet `{}` is acting already, in another branch",
-                    step.name
-                )));
-            }
-            puppets.living.remove(&step.name)
-        };
+        let found = lock(&agent.puppets).begin(&step.name)?;
         let process = match found {
             Some(process) => Ok(process),
             None => self.start_puppet(&step.name),
         };
-        let result = process.and_then(|process| self.act(step, process));
-        let mut puppets = lock(&agent.puppets);
-        puppets.acting.remove(&step.name);
-        let (process, result) = result?;
-        if let Some(process) = process {
-            puppets.living.insert(step.name.clone(), process);
-        }
+        let acted = process.and_then(|process| self.act(step, process));
+        let (process, result) = match acted {
+            Ok((process, result)) => (process, result),
+            Err(stop) => (None, Err(stop)),
+        };
+        lock(&agent.puppets).end(&step.name, process);
         result
     }
 
@@ -99,13 +141,10 @@ impl Context {
                 self.kill_puppet(&step.name, &process)?;
                 return Ok((None, Ok(done)));
             }
-            let answer = process.worker.carry_out(
-                action,
-                &what,
-                self.deadline,
-                &self.cancel,
-                &agent.children,
-            );
+            let answer = match action {
+                PuppetAction::Take(take) => self.take(&step.name, take, &mut process, &what),
+                action => self.ask(&mut process, &Request::Act(Box::new(action.clone())), &what),
+            };
             match answer {
                 Ok(answer) => match judge(answer) {
                     Ok(more) => merge(&mut done.measurements, more.measurements),
@@ -119,6 +158,13 @@ impl Context {
             }
         }
         Ok((Some(process), Ok(done)))
+    }
+
+    /// Asks a puppet's process. After an error it has been killed.
+    fn ask(&self, process: &mut Process, request: &Request, what: &str) -> Result<Answer, Stop> {
+        let children = &self.agent.children;
+        let worker = &mut process.worker;
+        worker.carry_out(request, what, self.deadline, &self.cancel, children)
     }
 
     fn kill_puppet(&self, name: &str, process: &Process) -> Result<(), Stop> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -22,23 +23,25 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
 
-use super::child::write_command;
+use super::descriptors::Descriptor;
+use super::descriptors::TABLE;
+use super::device::write_command;
 use crate::engine::lock;
 use crate::events::Event;
 use crate::sys;
 
 /// Unit of the ranges that are written, and alignment of the memory they are written from.
-const BLOCK: u64 = 4096;
+pub const BLOCK: u64 = 4096;
 
 /// An object that is open here.
 pub struct Object {
-    fd: Arc<OwnedFd>,
+    fd: Arc<Descriptor>,
     name: String,
 }
 
 impl Object {
     /// With its descriptor and its blob's name.
-    pub fn new(fd: Arc<OwnedFd>, key: &str) -> Object {
+    pub fn new(fd: Arc<Descriptor>, key: &str) -> Object {
         Object {
             fd,
             name: key.trim_end_matches('\0').to_owned(),
@@ -58,24 +61,30 @@ impl Objects {
         lock(&self.open).insert(id, object);
     }
 
-    /// Closes one.
-    pub fn remove(&self, id: u32) {
-        // Closed outside of the lock: closing may wait in the kernel.
+    /// Closes one, under whatever names it is known here.
+    pub fn close(&self, id: u32) {
         let object = lock(&self.open).remove(&id);
-        drop(object);
+        if let Some(object) = object {
+            object.fd.close();
+        }
+    }
+
+    /// Forgets the object of this descriptor, which is about to be closed.
+    pub fn forget(&self, fd: &Arc<Descriptor>) {
+        lock(&self.open).retain(|_, object| !Arc::ptr_eq(&object.fd, fd));
     }
 
     /// The descriptor of one.
-    pub fn fd(&self, id: u32) -> Option<Arc<OwnedFd>> {
+    pub fn fd(&self, id: u32) -> Option<Arc<Descriptor>> {
         lock(&self.open)
             .get(&id)
             .map(|object| Arc::clone(&object.fd))
     }
 
     fn find(&self, id: u32) -> Option<(Arc<OwnedFd>, String)> {
-        lock(&self.open)
-            .get(&id)
-            .map(|object| (Arc::clone(&object.fd), object.name.clone()))
+        let open = lock(&self.open);
+        let object = open.get(&id)?;
+        Some((object.fd.get()?, object.name.clone()))
     }
 
     /// How many there are.
@@ -143,7 +152,8 @@ impl Log {
         self.write(&event);
     }
 
-    fn reply(&self, op: &str, msg_id: u32) {
+    /// A request was answered.
+    pub fn reply(&self, op: &str, msg_id: u32) {
         self.write(&Event {
             ev: "reply".to_owned(),
             op: Some(op.to_owned()),
@@ -162,7 +172,7 @@ pub struct Server {
 impl Server {
     /// Begins to answer.
     pub fn start(
-        device: Arc<File>,
+        device: Arc<OwnedFd>,
         blobs: String,
         objects: Arc<Objects>,
         log: Arc<Log>,
@@ -194,18 +204,21 @@ impl Server {
 }
 
 /// Waits until a message is there, or the time is up.
-pub fn wait_readable(device: &File, limit: Duration) -> Result<bool> {
-    let mut fds = [PollFd::new(device, PollFlags::IN)];
+pub fn wait_readable(device: impl AsFd, limit: Duration) -> Result<bool> {
+    let mut fds = [PollFd::new(&device, PollFlags::IN)];
     let limit = Timespec {
         tv_sec: limit.as_secs() as i64,
         tv_nsec: i64::from(limit.subsec_nanos()),
     };
-    rustix::event::poll(&mut fds, Some(&limit)).context("cannot poll the device")?;
-    Ok(fds[0].revents().contains(PollFlags::IN))
+    match rustix::event::poll(&mut fds, Some(&limit)) {
+        Ok(_) => Ok(fds[0].revents().contains(PollFlags::IN)),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error).context("cannot poll the device"),
+    }
 }
 
 /// Reads one message, if there is one, and answers it.
-fn answer(device: &File, blobs: &str, objects: &Objects, log: &Log) -> Result<()> {
+fn answer(device: &OwnedFd, blobs: &str, objects: &Objects, log: &Log) -> Result<()> {
     let mut buffer = [0u8; wire::MSG_MAX];
     let got = rustix::io::read(device, &mut buffer).context("cannot read a message")?;
     if got == 0 {
@@ -216,9 +229,12 @@ fn answer(device: &File, blobs: &str, objects: &Objects, log: &Log) -> Result<()
     log.deliver(&message);
     match message {
         wire::Message::Open(open) => {
-            let fd = Arc::new(sys::adopt(open.fd)?);
+            let Some(fd) = TABLE.claim(open.fd)? else {
+                // `close_next` was there first: the OPEN has failed with its descriptor.
+                return Ok(());
+            };
             let key = String::from_utf8_lossy(open.cookie_key).into_owned();
-            let object = Object::new(fd, &key);
+            let object = Object::new(Arc::new(Descriptor::new(fd)), &key);
             let size = std::fs::metadata(Path::new(blobs).join(&object.name))
                 .map(|meta| meta.len() as i64)
                 .unwrap_or_else(|_| -i64::from(rustix::io::Errno::NOENT.raw_os_error()));
@@ -231,15 +247,15 @@ fn answer(device: &File, blobs: &str, objects: &Objects, log: &Log) -> Result<()
             let (fd, name) = objects
                 .find(read.object_id)
                 .with_context(|| format!("a READ for the unknown object {}", read.object_id))?;
-            let blob = File::open(Path::new(blobs).join(&name));
+            let blob = TABLE.make(|| File::open(Path::new(blobs).join(&name)));
             let filled = blob.and_then(|blob| copy_range(Some(&blob), &fd, read.off, read.len));
             // Without data the reader gets its error; the READ is completed either way.
-            sys::read_complete(fd.as_ref(), read.msg_id)
+            sys::read_complete(fd.as_ref(), read.msg_id as usize)
                 .with_context(|| format!("cannot complete READ {}", read.msg_id))?;
             log.reply("read", read.msg_id);
             filled.with_context(|| format!("cannot fill {} at {}", name, read.off))?;
         }
-        wire::Message::Close { object_id, .. } => objects.remove(object_id),
+        wire::Message::Close { object_id, .. } => objects.close(object_id),
     }
     Ok(())
 }
@@ -252,15 +268,15 @@ pub fn copy_range(
     length: u64,
 ) -> io::Result<()> {
     const CHUNK: usize = 256 << 10;
-    let mut memory = vec![0u8; CHUNK + BLOCK as usize];
-    // Direct I/O wants memory that begins at a block's edge.
-    let skip = memory.as_ptr().align_offset(BLOCK as usize);
-    let memory = &mut memory[skip..skip + CHUNK];
+    let mut memory = Memory::new(CHUNK, 0);
     let mut at = offset - offset % BLOCK;
-    let end = offset.saturating_add(length).next_multiple_of(BLOCK);
+    let end = offset
+        .checked_add(length)
+        .and_then(|end| end.checked_next_multiple_of(BLOCK))
+        .ok_or_else(|| io::Error::other("the range goes beyond the last place that there is"))?;
     while at < end {
         let want = (end - at).min(CHUNK as u64) as usize;
-        let part = &mut memory[..want];
+        let part = &mut memory.bytes()[..want];
         part.fill(0);
         if let Some(blob) = blob {
             read_all(blob, part, at)?;
@@ -279,8 +295,35 @@ pub fn copy_range(
     Ok(())
 }
 
+/// Memory of zeros, for direct I/O, which wants it to begin at a block's edge, or so far behind
+/// one as is asked for.
+pub struct Memory {
+    whole: Vec<u8>,
+    from: usize,
+    length: usize,
+}
+
+impl Memory {
+    /// `length` bytes; the first lies `misalign` behind a block's edge.
+    pub fn new(length: usize, misalign: usize) -> Memory {
+        let misalign = misalign % BLOCK as usize;
+        let whole = vec![0u8; length + misalign + BLOCK as usize];
+        let edge = whole.as_ptr().align_offset(BLOCK as usize);
+        Memory {
+            whole,
+            from: edge + misalign,
+            length,
+        }
+    }
+
+    /// The bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        &mut self.whole[self.from..self.from + self.length]
+    }
+}
+
 /// Reads until the part is full or the blob ends.
-fn read_all(blob: &File, part: &mut [u8], offset: u64) -> io::Result<()> {
+pub fn read_all(blob: &File, part: &mut [u8], offset: u64) -> io::Result<()> {
     let mut got = 0;
     while got < part.len() {
         match blob.read_at(&mut part[got..], offset + got as u64) {

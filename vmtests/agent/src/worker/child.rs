@@ -1,32 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A worker process's side: takes tasks from standard input, answers on standard output.
 
-use std::collections::HashMap;
-use std::ffi::CString;
-use std::fs::File;
 use std::io;
-use std::path::Path;
 
-use anyhow::Context;
 use anyhow::Result;
-use rustix::mount::MountFlags;
-use rustix::mount::UnmountFlags;
 use vmtest_protocol::Action;
 use vmtest_protocol::frame;
 use vmtest_protocol::frame::FrameError;
 use vmtest_protocol::message::Measurement;
-use vmtest_protocol::step::Mount;
-use vmtest_protocol::step::Umount;
-use vmtest_protocol::step::UnloadModule;
 use vmtest_protocol::value::Errno;
 use vmtest_protocol::value::ErrnoName;
+use vmtest_protocol::value::Size;
 
 use super::Answer;
 use super::Task;
+use super::attributes;
+use super::bind;
 use super::disk;
 use super::files;
-use super::look;
+use super::grow;
+use super::held::Held;
+use super::mounts;
+use super::names;
+use super::paths;
+use super::remount;
+use super::system;
+use super::users;
 use super::verify;
+use super::write;
 use crate::counters;
 
 /// How a step that could be carried out ended.
@@ -44,14 +45,14 @@ impl Verdict {
     }
 }
 
-/// The files that `hold_open` keeps open in this process.
-type Held = HashMap<String, File>;
-
 /// Serves tasks until standard input ends.
 pub fn main() {
+    if std::env::args().nth(2).as_deref() == Some(users::ROLE) {
+        return users::main();
+    }
     let mut input = io::stdin().lock();
     let mut output = io::stdout().lock();
-    let mut held = Held::new();
+    let mut held = Held::default();
     loop {
         let task: Task = match frame::read(&mut input) {
             Ok(task) => task,
@@ -63,15 +64,12 @@ pub fn main() {
         };
         let answer = match task {
             Task::Counters(paths) => Answer::Counters(counters::read_all(&paths)),
-            Task::Paths(checks) => match look::look(&checks) {
-                Ok(wrongs) => Answer::Paths(wrongs),
+            Task::Paths(checks) => match paths::check(&checks) {
+                Ok(seen) => Answer::Paths(seen),
                 Err(error) => Answer::Error(format!("{error:#}")),
             },
-            Task::Step(step) => match carry_out(&step.action, &mut held) {
-                Ok(Verdict::Passed(measurements)) => Answer::Done(measurements),
-                Ok(Verdict::Failed(reason)) => Answer::Failed(reason),
-                Err(error) => Answer::Error(format!("{error:#}")),
-            },
+            Task::LoadModule { step, known } => answer(system::load_module(&step, &known)),
+            Task::Step(step) => answer(carry_out(&step.action, &mut held)),
         };
         if let Err(error) = frame::write(&mut output, &answer) {
             eprintln!("worker: cannot answer: {error}");
@@ -80,85 +78,48 @@ pub fn main() {
     }
 }
 
+fn answer(result: Result<Verdict>) -> Answer {
+    match result {
+        Ok(Verdict::Passed(measurements)) => Answer::Done(measurements),
+        Ok(Verdict::Failed(reason)) => Answer::Failed(reason),
+        Err(error) => Answer::Error(format!("{error:#}")),
+    }
+}
+
 fn carry_out(action: &Action, held: &mut Held) -> Result<Verdict> {
     match action {
-        Action::Mount(step) => mount(step),
-        Action::Umount(step) => umount(step),
+        Action::Mount(step) => mounts::mount(step),
+        Action::Umount(step) => mounts::umount(step),
+        Action::MountFs(step) => mounts::mount_fs(step),
+        Action::Remount(step) => remount::remount(step),
+        Action::BindMount(step) => bind::bind_mount(step),
+        Action::GrowFs(step) => grow::grow_fs(step),
         Action::Verify(step) => verify::verify(step),
         Action::Read(step) => files::read(step),
-        Action::HoldOpen(step) => {
-            let file = File::open(&step.path)
-                .with_context(|| format!("cannot open {} to hold it", step.path))?;
-            held.insert(step.name.clone(), file);
-            Ok(Verdict::passed())
-        }
-        Action::CloseHeld(step) => {
-            held.remove(&step.name)
-                .with_context(|| format!("no file is held under the name `{}`", step.name))?;
-            Ok(Verdict::passed())
-        }
+        Action::HoldOpen(step) => held.open(step),
+        Action::CloseHeld(step) => held.close(step),
         Action::FillFile(step) => disk::fill(step),
-        Action::RemoveFile(step) => {
-            std::fs::remove_file(&step.path)
-                .with_context(|| format!("cannot remove {}", step.path))?;
-            Ok(Verdict::passed())
-        }
-        Action::DropCaches(_) => {
-            rustix::fs::sync();
-            std::fs::write("/proc/sys/vm/drop_caches", "3")
-                .context("cannot write to /proc/sys/vm/drop_caches")?;
-            Ok(Verdict::passed())
-        }
-        Action::UnloadModule(step) => unload(step),
+        Action::Write(step) => write::write(step),
+        Action::Truncate(step) => write::truncate(step),
+        Action::MakeDir(step) => names::make_dir(step),
+        Action::Rename(step) => names::rename(step),
+        Action::RemoveFile(step) => names::remove(step),
+        Action::SetXattr(step) => attributes::set_xattr(step),
+        Action::RemoveXattr(step) => attributes::remove_xattr(step),
+        Action::SetFlags(step) => attributes::set_flags(step),
+        Action::DropCaches(_) => system::drop_caches(),
+        Action::UnloadModule(step) => system::unload_module(step),
+        Action::Sysctl(step) => system::sysctl(step),
         other => anyhow::bail!("`{}` is not a step for a worker", other.key()),
     }
 }
 
-/// The mount options of an erofs image over fscache.
-fn mount_options(step: &Mount) -> String {
-    let mut options = vec![format!(
-        "fsid={}",
-        step.fsid.as_deref().unwrap_or(&step.image)
-    )];
-    options.extend(step.domain_id.iter().map(|id| format!("domain_id={id}")));
-    options.extend(step.devices.iter().map(|name| format!("device={name}")));
-    options.extend(step.options.clone());
-    options.join(",")
-}
-
-fn mount(step: &Mount) -> Result<Verdict> {
-    let options = mount_options(step);
-    std::fs::create_dir_all(&step.at)
-        .with_context(|| format!("cannot make the mount point {}", step.at))?;
-    let data = CString::new(options.as_str()).context("mount options contain NUL")?;
-    let result = rustix::mount::mount(
-        "none",
-        Path::new(&step.at),
-        "erofs",
-        MountFlags::RDONLY,
-        data.as_c_str(),
-    );
-    let what = format!("mount -t erofs -o {options} none {}", step.at);
-    Ok(judge(&what, result.map_err(Into::into), &step.expect_errno))
-}
-
-fn umount(step: &Umount) -> Result<Verdict> {
-    let result = rustix::mount::unmount(Path::new(&step.at), UnmountFlags::empty());
-    let what = format!("umount {}", step.at);
-    Ok(judge(&what, result.map_err(Into::into), &step.expect_errno))
-}
-
-fn unload(step: &UnloadModule) -> Result<Verdict> {
-    let name = match step.name.as_str() {
-        "cachefiles" if Path::new("/sys/module/cachefiles_rs").exists() => "cachefiles_rs",
-        name => name,
-    };
-    let c_name = CString::new(name).context("a module's name contains NUL")?;
-    // O_NONBLOCK: refuse at once when it is in use.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let result = rustix::system::delete_module(&c_name, flags);
-    let what = format!("rmmod {name}");
-    Ok(judge(&what, result.map_err(Into::into), &step.expect_errno))
+/// The bytes that a step says; a template that nobody filled in is an error.
+pub fn bytes(size: &Option<Size>) -> Result<Option<u64>> {
+    match size {
+        Some(size) => Ok(Some(size.get().map_err(anyhow::Error::msg)?.0)),
+        None => Ok(None),
+    }
 }
 
 /// Compares how something ended with how it was to end.
@@ -213,17 +174,5 @@ mod tests {
             judge("x", eio(), Some(Errno(2))),
             Verdict::Failed(_)
         ));
-    }
-
-    #[test]
-    fn mount_options_name_the_image_unless_told_otherwise() {
-        let step: Mount = serde_json::from_str(
-            r#"{"image":"multi","at":"/m","devices":["multi-blob"],"domain_id":"d1"}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            mount_options(&step),
-            "fsid=multi,domain_id=d1,device=multi-blob"
-        );
     }
 }

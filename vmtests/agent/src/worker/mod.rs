@@ -24,6 +24,8 @@ use serde::Serialize;
 use vmtest_protocol::Step;
 use vmtest_protocol::frame;
 use vmtest_protocol::message::Measurement;
+use vmtest_protocol::message::ModuleFile;
+use vmtest_protocol::step::LoadModule;
 use vmtest_protocol::step::PathIs;
 
 use crate::blocked;
@@ -32,13 +34,26 @@ use crate::counters::Counters;
 use crate::engine::Cancel;
 use crate::engine::Stop;
 
+mod attributes;
+mod bind;
 pub mod child;
+mod content;
 mod disk;
 mod files;
 mod glob;
-mod look;
+mod grow;
+mod held;
 mod manifest;
+mod mounts;
+mod names;
+mod paths;
+mod remount;
+mod system;
+#[cfg(test)]
+mod testing;
+mod users;
 mod verify;
+mod write;
 
 /// How often a waiting step looks whether it has been cancelled.
 const TICK: Duration = Duration::from_millis(50);
@@ -51,9 +66,20 @@ pub enum Task {
     Step(Box<Step>),
     /// Read the kernel's counters, and the room at these paths.
     Counters(Vec<String>),
-    /// Look at files and folders.
+    /// Look at files and folders; answered by [`Answer::Paths`].
     Paths(Vec<PathIs>),
+    /// Load a module, whose file is among the `known` ones.
+    LoadModule {
+        /// The step, with its templates filled in.
+        step: LoadModule,
+        /// The modules that this run has brought along.
+        known: Vec<ModuleFile>,
+    },
 }
+
+/// What a look at a path found: that all is as the check says, or in words what is seen instead
+/// and what was expected.
+pub type PathSeen = Result<(), String>;
 
 /// What a worker answers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,8 +93,10 @@ pub enum Answer {
     Error(String),
     /// The counters.
     Counters(Counters),
-    /// What is not as wanted about the files and folders, in words.
-    Paths(Vec<String>),
+    /// For each check of a [`Task::Paths`], in the same order, whether it holds.
+    Paths(Vec<PathSeen>),
+    /// The number of a puppet's descriptor.
+    Descriptor(i32),
 }
 
 /// A process that carries out tasks.

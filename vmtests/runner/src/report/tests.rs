@@ -54,8 +54,8 @@ fn balanced(html: &str) {
     for tag in body.split('<').skip(1) {
         let name: &str = tag.split(['>', ' ', '\n']).next().unwrap();
         match name.strip_prefix('/') {
-            Some(closed) if closed == "head" => {}
-            Some(closed) if closed == "html" => assert!(open.is_empty(), "{open:?}"),
+            Some("head") => {}
+            Some("html") => assert!(open.is_empty(), "{open:?}"),
             Some(closed) => assert_eq!(open.pop(), Some(closed), "before {tag}"),
             None => open.push(name),
         }

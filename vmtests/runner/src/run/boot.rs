@@ -45,8 +45,6 @@ const FROM_COLD: &str = "cold";
 /// What a boot is to bring up.
 #[derive(Debug, Clone)]
 pub(super) struct Boot {
-    /// Which one of the run this is, 0 first.
-    pub number: u32,
     /// What the guest gets.
     pub setup: Setup,
 }

@@ -38,8 +38,10 @@ use crate::xfail;
 
 mod boot;
 mod guide;
+mod host;
 mod judge;
 mod steps;
+mod walk;
 
 use boot::Boot;
 pub use guide::Guide;
@@ -157,6 +159,8 @@ pub fn run_with(
                 guide,
                 observers,
                 chance: Chance::new(seed::of_run(common.seed, &planned.folder)),
+                off: false,
+                before: message::Requests::default(),
                 result: &mut result,
             };
             let verdict = run.whole();
@@ -222,6 +226,10 @@ struct Run<'a> {
     guide: &'a mut dyn Guide,
     observers: Vec<Observer>,
     chance: Chance,
+    /// Whether the power was cut and not switched on again.
+    off: bool,
+    /// Requests of the boots that ended with a power cut.
+    before: message::Requests,
     result: &'a mut RunResult,
 }
 
@@ -240,19 +248,18 @@ impl Run<'_> {
         };
         let started = Instant::now();
         let boot = Boot {
-            number: 0,
             setup: prepare::guest_setup(self.planned),
         };
         let mut vm = match self.bring_up(&prepared, &boot) {
             Ok(vm) => vm,
             Err(verdict) => return verdict,
         };
-        let verdict = self.booted(&mut vm, started);
+        let verdict = self.booted(&prepared, &mut vm, started);
         self.leave(&vm);
         verdict
     }
 
-    fn booted(&mut self, vm: &mut Vm, started: Instant) -> Verdict {
+    fn booted(&mut self, prepared: &Prepared, vm: &mut Vm, started: Instant) -> Verdict {
         if let Some(verdict) = self.check_module(vm) {
             self.end_badly(vm);
             return verdict;
@@ -263,7 +270,7 @@ impl Run<'_> {
             self.end_badly(vm);
             return verdict;
         }
-        let verdict = self.steps(vm);
+        let verdict = self.steps(prepared, vm);
         self.guide.stopped(vm, verdict.as_ref());
         if let Some(mut verdict) = verdict {
             if let Some(collected) = self.end_badly(vm) {
@@ -288,7 +295,7 @@ impl Run<'_> {
 
     /// Which module is loaded is looked at before the steps: these may unload it.
     fn check_module(&mut self, vm: &mut Vm) -> Option<Verdict> {
-        let collected = match collect(vm, self.common.scaled(COLLECT_LIMIT)) {
+        let collected = match self.collect(vm, self.common.scaled(COLLECT_LIMIT)) {
             Ok(collected) => collected,
             Err(trouble) => return Some(self.judge("looking at the modules", &trouble, vm)),
         };
@@ -301,28 +308,18 @@ impl Run<'_> {
     /// All steps passed: collect, power off, and see that both work.
     fn end_well(&mut self, vm: &mut Vm) -> Verdict {
         self.stage("collecting");
-        let collected = match collect(vm, self.common.scaled(COLLECT_LIMIT)) {
-            Ok(collected) => collected,
-            Err(trouble) => return self.judge("collecting evidence", &trouble, vm),
+        let collected = match self.off {
+            true => self.collected_before(),
+            false => match self.collect(vm, self.common.scaled(COLLECT_LIMIT)) {
+                Ok(collected) => collected,
+                Err(trouble) => return self.judge("collecting evidence", &trouble, vm),
+            },
         };
         evidence::record(self.result, &collected);
-        let limit = self.common.scaled(POWER_OFF_LIMIT);
-        let off = vm
-            .send(&ToAgent::PowerOff)
-            .and_then(|()| vm.wait_for_end(limit));
-        match off {
-            Ok(true) => {}
-            Ok(false) => {
-                let console = vm.show_blocked();
-                return Verdict::new(
-                    Outcome::Failed,
-                    format!(
-                        "the guest did not power off within {} s\nconsole:\n{console}",
-                        limit.as_secs(),
-                    ),
-                );
+        if !self.off {
+            if let Some(verdict) = self.power_off(vm) {
+                return verdict;
             }
-            Err(trouble) => return self.judge("power off", &trouble, vm),
         }
         let required = self.planned.scenario.requires_requests;
         match evidence::too_few(&collected, required) {
@@ -331,14 +328,55 @@ impl Run<'_> {
         }
     }
 
+    fn power_off(&mut self, vm: &mut Vm) -> Option<Verdict> {
+        let limit = self.common.scaled(POWER_OFF_LIMIT);
+        let off = vm
+            .send(&ToAgent::PowerOff)
+            .and_then(|()| vm.wait_for_end(limit));
+        match off {
+            Ok(true) => None,
+            Ok(false) => {
+                let console = vm.show_blocked();
+                Some(Verdict::new(
+                    Outcome::Failed,
+                    format!(
+                        "the guest did not power off within {} s\nconsole:\n{console}",
+                        limit.as_secs(),
+                    ),
+                ))
+            }
+            Err(trouble) => Some(self.judge("power off", &trouble, vm)),
+        }
+    }
+
     /// Something went wrong and is known: take what evidence can still be had, within short limits.
     fn end_badly(&mut self, vm: &mut Vm) -> Option<Collected> {
         self.stage("collecting");
-        let collected = collect(vm, self.common.scaled(COLLECT_LIMIT_BAD)).ok();
+        if self.off {
+            return Some(self.collected_before());
+        }
+        let collected = self.collect(vm, self.common.scaled(COLLECT_LIMIT_BAD)).ok();
         if collected.is_some() && vm.send(&ToAgent::PowerOff).is_ok() {
             let _ = vm.wait_for_end(self.common.scaled(POWER_OFF_LIMIT_BAD));
         }
         collected
+    }
+
+    /// What is known of the boots whose power was cut.
+    fn collected_before(&self) -> Collected {
+        Collected {
+            requests: self.before,
+            ..Collected::default()
+        }
+    }
+
+    /// What the guest has to tell, with the requests of the boots before this one.
+    fn collect(&self, vm: &mut Vm, limit: Duration) -> Result<Collected, Trouble> {
+        let mut collected = collect(vm, limit)?;
+        collected.requests.open += self.before.open;
+        collected.requests.read += self.before.read;
+        collected.requests.close += self.before.close;
+        Ok(collected)
     }
 
     /// Leaves only what is worth keeping, with the names that are promised.

@@ -8,11 +8,14 @@ use vmtest_protocol::FromAgent;
 use vmtest_protocol::Step;
 use vmtest_protocol::ToAgent;
 use vmtest_protocol::message;
+use vmtest_protocol::template::Vars;
 
 use super::Run;
 use super::Verdict;
 use super::judge::splat_text;
 use crate::evidence;
+use crate::faults::Faults;
+use crate::prepare::Prepared;
 use crate::results::Outcome;
 use crate::results::StepOutcome;
 use crate::vm::Trouble;
@@ -22,85 +25,136 @@ use crate::vm::Vm;
 /// hangs, and to say so.
 const STEP_GRACE: Duration = Duration::from_secs(10);
 
+/// How a step ended that did not pass.
+pub(super) struct Stop {
+    /// The word for reports.
+    pub outcome: StepOutcome,
+    /// Why, without where.
+    pub reason: String,
+    /// What that means for the run.
+    pub verdict: Verdict,
+}
+
+/// The seconds that a step took, by the clock of whoever carried it out.
+pub(super) type Ended = Result<f64, Box<Stop>>;
+
+impl Stop {
+    /// The step could not be carried out.
+    pub(super) fn error(what: &str, reason: impl Into<String>) -> Box<Stop> {
+        let reason = reason.into();
+        Box::new(Stop {
+            outcome: StepOutcome::Error,
+            verdict: Verdict::new(Outcome::Error, format!("{what}: {reason}")),
+            reason,
+        })
+    }
+}
+
+/// The machine that steps are about, and where in the scenario they stand.
+pub(super) struct Scene<'a> {
+    pub prepared: &'a Prepared,
+    pub vm: &'a mut Vm,
+    /// Faults of the machine.
+    pub faults: Faults,
+    /// The number of the outermost step that is under way.
+    pub number: u64,
+}
+
 impl Run<'_> {
     /// Carries the steps out; a verdict when one does not pass.
-    pub(super) fn steps(&mut self, vm: &mut Vm) -> Option<Verdict> {
+    pub(super) fn steps(&mut self, prepared: &Prepared, vm: &mut Vm) -> Option<Verdict> {
         let scenario = self.planned.scenario;
         let limit = match scenario.limit.get() {
             Ok(limit) => self.common.scaled(limit.0),
             Err(error) => return Some(Verdict::new(Outcome::Error, error)),
         };
         let whole = Instant::now() + limit;
-        for (number, step) in scenario.steps.iter().enumerate() {
-            if !self.guide.goes_on(number + 1, step) {
-                let reason = format!("stopped before step {}, as asked", number + 1);
+        let vars = scenario.params.clone();
+        let mut scene = Scene {
+            prepared,
+            vm,
+            faults: Faults::default(),
+            number: 0,
+        };
+        for (index, step) in scenario.steps.iter().enumerate() {
+            if !self.guide.goes_on(index + 1, step) {
+                let reason = format!("stopped before step {}, as asked", index + 1);
                 return Some(Verdict::new(Outcome::Skipped, reason));
             }
-            (self.stage)(&format!(
-                "{}/{} {}",
-                number + 1,
-                scenario.steps.len(),
-                step.title()
-            ));
-            self.recorder
-                .step_begins(number as u64 + 1, scenario.steps.len(), step);
-            let what = format!("step {} ({})", number + 1, step.title());
-            let verdict = self.step(vm, number as u64 + 1, step, &what, whole);
-            if let Some(result) = self.result.steps.get_mut(number) {
-                result.line = scenario.lines.get(number).map(|line| *line as u32);
+            scene.number += 1;
+            let (number, all) = (scene.number, scenario.steps.len());
+            (self.stage)(&format!("{number}/{all} {}", step.title()));
+            self.recorder.step_begins(number, all, step);
+            let what = format!("step {number} ({})", step.title());
+            let began = Instant::now();
+            let ended = self.carry_out(&mut scene, step, &vars, "", &what, whole);
+            let (outcome, reason, seconds) = match &ended {
+                Ok(seconds) => (StepOutcome::Passed, "", *seconds),
+                Err(stop) => (
+                    stop.outcome,
+                    stop.reason.as_str(),
+                    began.elapsed().as_secs_f64(),
+                ),
+            };
+            self.record(step, outcome, reason, seconds);
+            if let Some(result) = self.result.steps.last_mut() {
+                result.line = scenario.lines.get(index).map(|line| *line as u32);
             }
-            if verdict.is_some() {
-                return verdict;
+            if let Err(stop) = ended {
+                return Some(stop.verdict);
             }
         }
         None
     }
 
-    fn step(
+    /// Has a step carried out by the guest.
+    pub(super) fn guest_step(
         &mut self,
-        vm: &mut Vm,
-        id: u64,
+        scene: &mut Scene<'_>,
         step: &Step,
+        vars: &Vars,
         what: &str,
         whole: Instant,
-    ) -> Option<Verdict> {
-        let vars = &self.planned.scenario.params;
+    ) -> Ended {
+        if self.off {
+            return Err(Stop::error(
+                what,
+                "the power is off: only steps of the host can follow until `boot`",
+            ));
+        }
+        let vm = &mut *scene.vm;
+        let id = scene.number;
         let limit = step
             .resolve(vars)
             .map_err(|error| error.to_string())
-            .and_then(|step| step.limit());
-        let limit = match limit {
-            Ok(limit) => self.common.scaled(limit),
-            Err(error) => return Some(Verdict::new(Outcome::Error, format!("{what}: {error}"))),
-        };
+            .and_then(|step| step.limit())
+            .map_err(|error| Stop::error(what, error))?;
+        let limit = self.common.scaled(limit);
         let run = ToAgent::Run {
             id,
             step: Box::new(step.clone()),
             vars: vars.clone(),
             timeout_ms: limit.as_millis() as u64,
         };
-        let began = Instant::now();
-        let deadline = (began + limit + self.common.scaled(STEP_GRACE)).min(whole);
+        let deadline = (Instant::now() + limit + self.common.scaled(STEP_GRACE)).min(whole);
         let ended = vm.send(&run).and_then(|()| {
             vm.wait_for(deadline, |message| match message {
-                FromAgent::StepEnded { id: ended, .. } if *ended == id => Some(message.clone()),
+                FromAgent::StepEnded {
+                    id: ended,
+                    outcome,
+                    seconds,
+                    measurements,
+                    ..
+                } if *ended == id => Some((outcome.clone(), *seconds, measurements.clone())),
                 _ => None,
             })
         });
         let (outcome, seconds) = match ended {
-            Ok(FromAgent::StepEnded {
-                outcome,
-                seconds,
-                measurements,
-                ..
-            }) => {
+            Ok((outcome, seconds, measurements)) => {
                 self.result.measurements.extend(measurements);
                 (outcome, seconds)
             }
-            Ok(_) => return None,
             Err(trouble) => {
-                let seconds = began.elapsed().as_secs_f64();
-                self.record(step, StepOutcome::NoAnswer, "no answer", seconds);
                 let what = match (&trouble, Instant::now() >= whole) {
                     (Trouble::Deadline, true) => {
                         format!("{what}: the scenario's whole time is up")
@@ -112,33 +166,43 @@ impl Run<'_> {
                     ),
                     _ => what.to_owned(),
                 };
-                return Some(self.judge(&what, &trouble, vm));
+                return Err(Box::new(Stop {
+                    outcome: StepOutcome::NoAnswer,
+                    reason: "no answer".to_owned(),
+                    verdict: self.judge(&what, &trouble, vm),
+                }));
             }
         };
-        let reason = outcome.reason();
-        let why = reason.clone().unwrap_or_default();
-        self.record(step, StepOutcome::from(&outcome), &why, seconds);
-        let reason = reason?;
+        let Some(reason) = outcome.reason() else {
+            return Ok(seconds);
+        };
+        let stop = |verdict| {
+            Box::new(Stop {
+                outcome: StepOutcome::from(&outcome),
+                reason: reason.clone(),
+                verdict,
+            })
+        };
         // What the kernel has to say about it often comes a moment later.
         if let Err(Trouble::Splat(splat)) = vm.listen(Duration::from_millis(100)) {
-            return Some(Verdict::new(
+            return Err(stop(Verdict::new(
                 Outcome::Failed,
                 format!("{}\n{what}: {reason}", splat_text(&splat)),
-            ));
+            )));
         }
-        Some(match outcome {
-            message::Outcome::Passed => return None,
+        Err(stop(match &outcome {
+            message::Outcome::Passed => return Ok(seconds),
             message::Outcome::Failed { .. } => {
                 Verdict::new(Outcome::Failed, format!("{what}: {reason}"))
             }
             message::Outcome::TimedOut { blocked, .. } => {
-                self.result.blocked.clone_from(&blocked);
+                self.result.blocked.clone_from(blocked);
                 let console = vm.show_blocked();
                 Verdict::new(
                     Outcome::Failed,
                     format!(
                         "{what}: {reason}{}\nconsole:\n{console}",
-                        evidence::blocked_text(&blocked),
+                        evidence::blocked_text(blocked),
                     ),
                 )
             }
@@ -146,7 +210,7 @@ impl Run<'_> {
                 Outcome::Error,
                 format!("{what}: {reason}\nconsole:\n{}", vm.console_tail()),
             ),
-        })
+        }))
     }
 
     fn record(&mut self, step: &Step, outcome: StepOutcome, reason: &str, seconds: f64) {

@@ -225,9 +225,9 @@ impl Expansion<'_> {
             diagnosis = diagnosis.with_nearest(name, known.iter().map(String::as_str));
             return Err(Box::new(diagnosis));
         }
-        let text = source::read(&file).map_err(Box::new)?;
+        let text = source::read(&file)?;
         let number = self.sources.add(&file, text, Some(place));
-        let (root, mut wrong) = tree::parse(self.sources, number).map_err(Box::new)?;
+        let (root, mut wrong) = tree::parse(self.sources, number)?;
         self.wrong.append(&mut wrong);
         Ok((root, file))
     }

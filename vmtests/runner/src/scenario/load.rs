@@ -176,7 +176,7 @@ pub fn load_file(file: &Path, overrides: &Overrides, index: Option<&Index>) -> L
         Ok(text) => parse(file, text, overrides, index),
         Err(wrong) => Loaded {
             cases: Vec::new(),
-            wrong: vec![wrong],
+            wrong: vec![*wrong],
         },
     }
 }
@@ -204,7 +204,7 @@ pub fn parse(
         Err(hopeless) => {
             return Loaded {
                 cases: Vec::new(),
-                wrong: vec![hopeless],
+                wrong: vec![*hopeless],
             };
         }
     };
@@ -380,13 +380,13 @@ fn only(root: &Node, keys: &[&str]) -> Node {
 pub fn parse_piece(file: &Path) -> Vec<Diagnosis> {
     let text = match source::read(file) {
         Ok(text) => text,
-        Err(wrong) => return vec![wrong],
+        Err(wrong) => return vec![*wrong],
     };
     let mut sources = Sources::default();
     let number = sources.add(file, text, None);
     let (mut root, mut wrong) = match tree::parse(&sources, number) {
         Ok(parsed) => parsed,
-        Err(hopeless) => return vec![hopeless],
+        Err(hopeless) => return vec![*hopeless],
     };
     wrong.append(&mut include::expand(&mut sources, &mut root));
     let expanded = wrong.is_empty();

@@ -99,7 +99,7 @@ pub fn line_column(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// Reads a file of the language: within the limit, and UTF-8.
-pub fn read(file: &Path) -> Result<Arc<str>, Diagnosis> {
+pub fn read(file: &Path) -> Result<Arc<str>, Box<Diagnosis>> {
     let wrong = |message: String| Diagnosis::whole_file(file, message);
     let mut bytes = Vec::new();
     fs::File::open(file)
@@ -107,11 +107,13 @@ pub fn read(file: &Path) -> Result<Arc<str>, Diagnosis> {
         .and_then(|opened| opened.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| wrong(format!("cannot read the file: {error}")))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(wrong(format!(
-            "the file is longer than {} KiB, which is the limit",
-            MAX_FILE >> 10
-        ))
-        .with_help("use `repeat`, `matrix` or `include` instead of writing steps out"));
+        return Err(Box::new(
+            wrong(format!(
+                "the file is longer than {} KiB, which is the limit",
+                MAX_FILE >> 10
+            ))
+            .with_help("use `repeat`, `matrix` or `include` instead of writing steps out"),
+        ));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text.into()),
@@ -122,8 +124,10 @@ pub fn read(file: &Path) -> Result<Arc<str>, Diagnosis> {
             let text = String::from_utf8_lossy(&bytes);
             let message = format!("the file is not UTF-8: here stands the byte 0x{bad:02x}");
             let place = good..good + char::REPLACEMENT_CHARACTER.len_utf8();
-            Err(Diagnosis::at(file, &text, place, message).with_help(
-                "save the file as UTF-8; write other bytes as `hex:` where a step takes it",
+            Err(Box::new(
+                Diagnosis::at(file, &text, place, message).with_help(
+                    "save the file as UTF-8; write other bytes as `hex:` where a step takes it",
+                ),
             ))
         }
     }

@@ -139,7 +139,7 @@ impl Node {
 
 /// Parses the source with this number. The outer error is for a file that cannot be parsed at all;
 /// beside the tree stands what is wrong with it and can be repaired.
-pub fn parse(sources: &Sources, number: u32) -> Result<(Node, Vec<Diagnosis>), Diagnosis> {
+pub fn parse(sources: &Sources, number: u32) -> Result<(Node, Vec<Diagnosis>), Box<Diagnosis>> {
     let text = sources.get(number).map_or("", |source| &source.text);
     let mut builder = Builder {
         sources,
@@ -157,16 +157,16 @@ pub fn parse(sources: &Sources, number: u32) -> Result<(Node, Vec<Diagnosis>), D
             Err(error) => {
                 let at = error.marker().index();
                 let place = builder.offsets.at(at, at + 1);
-                return Err(syntax(sources, place, text, error.info()));
+                return Err(Box::new(syntax(sources, place, text, error.info())));
             }
         }
     }
     match builder.root {
         Some(root) => Ok((root, builder.wrong)),
-        None => Err(sources.diagnose(
+        None => Err(Box::new(sources.diagnose(
             builder.offsets.at(0, 0),
             "the file is empty: nothing but comments and blank lines is in it",
-        )),
+        ))),
     }
 }
 
@@ -243,19 +243,20 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnosis> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Diagnosis>> {
         let place = self.offsets.at(span.start.index(), span.end.index());
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                return Err(self
-                    .sources
-                    .diagnose(place, "a second document begins here")
-                    .with_help("a file holds one scenario or one piece: remove the `---`"));
+                return Err(Box::new(
+                    self.sources
+                        .diagnose(place, "a second document begins here")
+                        .with_help("a file holds one scenario or one piece: remove the `---`"),
+                ));
             }
             Event::Alias(anchor) => {
                 let Some((node, count)) = self.anchors.get(&anchor).cloned() else {
                     let message = "an alias inside the value that it stands for";
-                    return Err(self.sources.diagnose(place, message));
+                    return Err(Box::new(self.sources.diagnose(place, message)));
                 };
                 self.grow(count, place)?;
                 let depth = self.stack.len() + depth(&node);
@@ -305,31 +306,34 @@ impl Builder<'_> {
         }
     }
 
-    fn grow(&mut self, by: usize, place: Place) -> Result<(), Diagnosis> {
+    fn grow(&mut self, by: usize, place: Place) -> Result<(), Box<Diagnosis>> {
         self.nodes = self.nodes.saturating_add(by);
         match self.nodes > MAX_NODES {
             false => Ok(()),
-            true => Err(self
-                .sources
-                .diagnose(
-                    place,
-                    format!("with its aliases expanded, the file has more than {MAX_NODES} values"),
-                )
-                .with_help("use `repeat`, `matrix` or `include`")),
-        }
-    }
-
-    fn allow_depth(&self, depth: usize, place: Place) -> Result<(), Diagnosis> {
-        match depth > MAX_DEPTH {
-            false => Ok(()),
-            true => Err(self.sources.diagnose(
-                place,
-                format!("lists and maps lie more than {MAX_DEPTH} deep in each other here"),
+            true => Err(Box::new(
+                self.sources
+                    .diagnose(
+                        place,
+                        format!(
+                            "with its aliases expanded, the file has more than {MAX_NODES} values"
+                        ),
+                    )
+                    .with_help("use `repeat`, `matrix` or `include`"),
             )),
         }
     }
 
-    fn open(&mut self, value: Value, anchor: usize, place: Place) -> Result<(), Diagnosis> {
+    fn allow_depth(&self, depth: usize, place: Place) -> Result<(), Box<Diagnosis>> {
+        match depth > MAX_DEPTH {
+            false => Ok(()),
+            true => Err(Box::new(self.sources.diagnose(
+                place,
+                format!("lists and maps lie more than {MAX_DEPTH} deep in each other here"),
+            ))),
+        }
+    }
+
+    fn open(&mut self, value: Value, anchor: usize, place: Place) -> Result<(), Box<Diagnosis>> {
         self.grow(1, place)?;
         self.allow_depth(self.stack.len() + 1, place)?;
         self.stack.push(Open {
@@ -341,7 +345,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Diagnosis> {
+    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Box<Diagnosis>> {
         if anchor != 0 {
             let count = node.count();
             self.anchors.insert(anchor, (node.clone(), count));
@@ -373,10 +377,11 @@ impl Builder<'_> {
                     });
                 }
                 _ => {
-                    return Err(self
-                        .sources
-                        .diagnose(node.place, "a key must be a word, not a list or a map")
-                        .with_help("`${...}` at the beginning of a value must stand in quotes"));
+                    return Err(Box::new(
+                        self.sources
+                            .diagnose(node.place, "a key must be a word, not a list or a map")
+                            .with_help("`${...}` at the beginning of a value must stand in quotes"),
+                    ));
                 }
             },
             (Value::Scalar(_), _) => {}
@@ -401,7 +406,7 @@ mod tests {
 
     use super::*;
 
-    fn parsed(text: &str) -> Result<(Node, Vec<Diagnosis>), Diagnosis> {
+    fn parsed(text: &str) -> Result<(Node, Vec<Diagnosis>), Box<Diagnosis>> {
         let mut sources = Sources::default();
         let number = sources.add(Path::new("a.yaml"), text.into(), None);
         parse(&sources, number)

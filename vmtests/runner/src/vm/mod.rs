@@ -226,7 +226,7 @@ impl Vm {
     }
 
     /// Does something by QMP; `what` says what it is about when it fails.
-    fn execute<C: qapi::qmp::QmpCommand>(
+    pub fn execute<C: qapi::qmp::QmpCommand>(
         &mut self,
         what: &str,
         command: &C,

@@ -3,6 +3,7 @@
 
 mod doctor;
 mod input;
+mod language;
 mod machine;
 mod place;
 mod replay;

@@ -71,7 +71,7 @@ fn place() -> Place {
     for name in [
         "second",
         "third",
-        "with-a-name-that-is-longer-than-the-terminal-is-wide-and-more",
+        "with-a-name-that-is-as-long-as-a-name-may-be-and-no-longer",
     ] {
         place.scenario(name, &SCENARIO.replace("first", name));
     }

@@ -102,10 +102,12 @@ pub struct PuppetRead {
     /// Size of the buffer in bytes.
     #[serde(default = "message_size")]
     pub buffer: Count,
-    /// Hand the kernel an address at which there is no memory.
+    /// Hand the kernel an address at which there is no memory. The buffer is then at most 4032
+    /// bytes.
     #[serde(default)]
     pub bad_pointer: bool,
-    /// Remember the message, and its descriptor, under this name.
+    /// Remember the message, and its descriptor, under this name; there must be one, unless
+    /// `expect: none` says otherwise.
     #[serde(default)]
     pub save: Option<String>,
     /// What it must be.

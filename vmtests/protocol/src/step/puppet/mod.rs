@@ -167,7 +167,8 @@ puppet_actions! {
     close: Close(PuppetCloseOne),
     /// Closes descriptors of objects.
     close_objects: CloseObjects(PuppetClose),
-    /// Closes the number that the next descriptor would get, as a thread that guesses it does.
+    /// Closes the number that the next descriptor would get, as a thread that guesses it does. In
+    /// a storm, `close_next.closed` measures how often a message's descriptor was hit.
     close_next: CloseNext(PuppetNothing),
     /// Makes a second descriptor of the same open file.
     dup: Dup(PuppetDup),
@@ -177,6 +178,8 @@ puppet_actions! {
     open_file: OpenFile(PuppetOpenFile),
     /// Closes a file that `open_file` keeps open.
     close_file: CloseFile(PuppetCloseFile),
+    /// Begins to read a file, by a thread of this process.
+    start_reading: StartReading(PuppetStartReading),
     /// Sets how many descriptors may be open: so many more than are open now.
     limit_files: LimitFiles(PuppetLimitFiles),
     /// Gives up all capabilities.
@@ -210,7 +213,7 @@ macro_rules! nothing_to_check {
 nothing_to_check! {
     PuppetNothing, PuppetOpen, PuppetCommand, PuppetSeek, PuppetIoctl, PuppetServe, PuppetAwait,
     PuppetCloseOne, PuppetClose, PuppetDup, PuppetOpenFile, PuppetCloseFile, PuppetLimitFiles,
-    PuppetChangeDir,
+    PuppetChangeDir, PuppetStartReading,
 }
 
 fn exactly_one(what: &str, given: &[(&str, bool)]) -> Result<(), String> {

@@ -26,8 +26,12 @@ pub struct PuppetCopen {
     /// How the id of `of` is written.
     #[serde(default)]
     pub form: IdForm,
-    /// The size to answer, or a negative error number; any text goes out as it is.
-    pub size: String,
+    /// The size to answer, or a negative error number; any text goes out as it is ...
+    #[serde(default)]
+    pub size: Option<String>,
+    /// ... or the file whose length is the size, such as `/blobs/small`.
+    #[serde(default)]
+    pub blob: Option<String>,
     /// It must fail with this error.
     #[serde(default)]
     pub expect_errno: Option<ErrnoName>,
@@ -38,6 +42,10 @@ impl PuppetCopen {
         if self.id.is_some() && self.form != IdForm::Decimal {
             return Err("`form` is for the id of `of`: write `id` as it is to go out".to_owned());
         }
+        exactly_one(
+            "copen",
+            &[("size", self.size.is_some()), ("blob", self.blob.is_some())],
+        )?;
         exactly_one(
             "copen",
             &[("of", self.of.is_some()), ("id", self.id.is_some())],
@@ -197,7 +205,8 @@ pub struct PuppetCloseOne {
     pub of: String,
 }
 
-/// Closes descriptors of objects.
+/// Closes descriptors of objects. The messages stay known, and what `dup` and `take` made stays
+/// open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -68,6 +68,16 @@ pub struct PuppetCloseFile {
     pub name: String,
 }
 
+/// Reads a file from its beginning to its end, in the background and for nothing: a daemon that reads
+/// its own mount. How it ends is nobody's business.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PuppetStartReading {
+    /// The file.
+    pub path: String,
+}
+
 /// Limits open files, by RLIMIT_NOFILE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -128,7 +138,10 @@ impl PuppetStorm {
         for action in &self.actions {
             if matches!(
                 action,
-                PuppetAction::Kill(_) | PuppetAction::Storm(_) | PuppetAction::Take(_)
+                PuppetAction::Kill(_)
+                    | PuppetAction::Storm(_)
+                    | PuppetAction::Take(_)
+                    | PuppetAction::StartReading(_)
             ) {
                 return Err(format!("`{}` cannot be a part of a storm", action.key()));
             }

@@ -91,7 +91,7 @@ const REFERS: &[(&str, &str, Kind)] = &[
 ];
 
 /// Names that were given, with the places of the first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Known(BTreeMap<Kind, BTreeMap<String, Option<Place>>>);
 
 impl Known {
@@ -129,6 +129,8 @@ struct Walk<'f, 's> {
     found: &'f mut Findings<'s>,
     /// What stands before.
     before: Known,
+    /// What there is before the first step.
+    at_boot: Known,
     /// What stands anywhere.
     all: Known,
     puppets: puppets::Puppets,
@@ -145,6 +147,7 @@ pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], needs: Option<&Nee
     }
     let mut walk = Walk {
         found,
+        at_boot: before.clone(),
         before,
         all: Known::default(),
         puppets: puppets::Puppets::of(steps),
@@ -169,6 +172,9 @@ impl Walk<'_, '_> {
     fn list(&mut self, steps: &[Node], beside: bool) {
         for act in steps.iter().filter_map(Act::of) {
             self.refers(act, beside);
+            if act.name() == "boot" {
+                self.begin_anew();
+            }
             if act.name() == "puppet" {
                 self.puppets.check(self.found, act.node, beside);
             }
@@ -190,11 +196,21 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// After a `boot` nothing is left of what the guest had, but what was measured.
+    fn begin_anew(&mut self) {
+        let measured = self.before.0.remove(&Kind::Measurement);
+        self.before = self.at_boot.clone();
+        if let Some(measured) = measured {
+            self.before.0.insert(Kind::Measurement, measured);
+        }
+        self.puppets.begin_anew();
+    }
+
     fn refers(&mut self, act: Act<'_>, beside: bool) {
         for (_, key, kind) in REFERS.iter().filter(|(name, ..)| *name == act.name()) {
             self.reference(act.key.place, act.node, act.name(), key, *kind, beside);
         }
-        self.conditions(act.node, act.key.place, beside);
+        self.conditions(act.node, beside);
         if let (Some(disks), Some(disk)) = (&self.disks, act.node.get("disk")) {
             let name = disk.as_str().unwrap_or_default();
             if !disks.iter().any(|known| may_be(known, name)) {
@@ -216,12 +232,12 @@ impl Walk<'_, '_> {
     }
 
     /// References at any depth of a step: in conditions and expectations.
-    fn conditions(&mut self, node: &Node, holder: Place, beside: bool) {
+    fn conditions(&mut self, node: &Node, beside: bool) {
         match &node.value {
             Value::Scalar(_) => {}
             Value::List(items) => {
                 for item in items {
-                    self.conditions(item, item.place, beside);
+                    self.conditions(item, beside);
                 }
             }
             Value::Map(fields) => {
@@ -246,7 +262,7 @@ impl Walk<'_, '_> {
                         "log" => self.log(value),
                         _ => {}
                     }
-                    self.conditions(value, holder, beside);
+                    self.conditions(value, beside);
                 }
             }
         }
@@ -331,13 +347,14 @@ impl Walk<'_, '_> {
             Some(_) if beside => {}
             Some(later) => {
                 let message = format!("no {} `{name}` before this step", kind.giver());
-                let line = later.map(|place| self.found.sources.line_column(place).0);
-                let wrong = self.found.add(place, message);
-                if let Some(line) = line {
-                    wrong
-                        .help
-                        .push(format!("the one in line {line} comes too late"));
-                }
+                let line = later.map(|there| {
+                    let line = self.found.sources.line_column(there).0;
+                    match (there.source, there.start) < (place.source, place.start) {
+                        true => format!("the one in line {line} is gone since the `boot`"),
+                        false => format!("the one in line {line} comes too late"),
+                    }
+                });
+                self.found.add(place, message).help.extend(line);
             }
             None => {
                 let message = format!("no {} `{name}`", kind.giver());

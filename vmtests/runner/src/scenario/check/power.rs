@@ -1,24 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Steps that the host carries out: where they may stand, and what may follow a power cut.
 
+use vmtest_protocol::Step;
+
 use super::Act;
 use super::Findings;
 use super::steps::first_word;
+use super::steps::without_steps;
+use crate::scenario::de;
 use crate::scenario::tree::Node;
 
-/// Steps that the host carries out.
-pub(in crate::scenario) const HOST: &[&str] = &[
-    "power_cut",
-    "boot",
-    "disk_errors",
-    "heal_disk",
-    "throttle_disk",
-    "grow_disk",
-    "pause_vm",
-    "unplug_disk",
-    "plug_disk",
-    "memory_pressure",
-];
 /// Steps whose inner steps the host may carry out.
 const SEQUENCES: &[&str] = &["group", "repeat"];
 /// Host steps that want a guest that runs.
@@ -35,6 +26,8 @@ const WANT_GUEST: &[&str] = &[
 enum Power {
     On,
     Off(u32),
+    /// A step without power was reported: the same is not said of every step that follows.
+    Said,
 }
 
 /// `whole` says that the steps are all there are: at their end the guest must run.
@@ -57,13 +50,18 @@ fn line(found: &Findings<'_>, near: &Node, at: u32) -> usize {
     found.sources.line_column(place).0
 }
 
+fn is_host(step: &Node) -> bool {
+    let step = de::from_node::<Step>(&without_steps(step));
+    step.is_ok_and(|step| step.action.is_host())
+}
+
 /// `barrier` is the step around, where it is one in which no host step may stand.
 fn list(found: &mut Findings<'_>, steps: &[Node], power: &mut Power, barrier: Option<&str>) {
     for step in steps {
         let Some(act) = Act::of(step) else {
             continue;
         };
-        let host = HOST.contains(&act.name());
+        let host = is_host(step);
         if let (true, Some(barrier)) = (host, barrier) {
             let message = format!(
                 "the host carries `{}` out: it cannot stand inside `{barrier}`",
@@ -76,12 +74,12 @@ fn list(found: &mut Findings<'_>, steps: &[Node], power: &mut Power, barrier: Op
         }
         let sequence = SEQUENCES.contains(&act.name()) && !act.is_beside();
         match (*power, act.name()) {
-            (Power::Off(_), "boot") => *power = Power::On,
+            (Power::Off(_) | Power::Said, "boot") => *power = Power::On,
             (Power::On, "boot") => {
                 let message = "the guest runs already: `boot` belongs after a `power_cut`";
                 found.add(act.key.place, message);
             }
-            (Power::On, "power_cut") => *power = Power::Off(act.key.place.start),
+            (Power::On | Power::Said, "power_cut") => *power = Power::Off(act.key.place.start),
             (Power::Off(at), name) if !sequence && (!host || WANT_GUEST.contains(&name)) => {
                 let line = line(found, step, at);
                 let message = format!("without power `{name}` cannot be carried out");
@@ -89,8 +87,7 @@ fn list(found: &mut Findings<'_>, steps: &[Node], power: &mut Power, barrier: Op
                 wrong.help.push(format!(
                     "the power was cut in line {line}: `- boot: {{}}` first"
                 ));
-                // Said once, not for every step that follows.
-                *power = Power::On;
+                *power = Power::Said;
             }
             _ => {}
         }

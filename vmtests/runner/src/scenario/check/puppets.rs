@@ -55,6 +55,11 @@ impl Puppets {
         }
     }
 
+    /// After a `boot` there is no puppet.
+    pub(super) fn begin_anew(&mut self) {
+        self.before.clear();
+    }
+
     pub(super) fn check(&mut self, found: &mut Findings<'_>, puppet: &Node, beside: bool) {
         let name = name_of(puppet).to_owned();
         self.actions(found, &name, puppet, beside);

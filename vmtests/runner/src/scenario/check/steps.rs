@@ -115,7 +115,7 @@ fn var_of(node: &Node, outer: &Vars) -> Var {
 }
 
 /// A step whose inner steps are left out.
-fn without_steps(step: &Node) -> Node {
+pub(super) fn without_steps(step: &Node) -> Node {
     let mut step = step.clone();
     if let Value::Map(fields) = &mut step.value {
         for (_, action) in fields {
@@ -162,12 +162,21 @@ fn fill(
             }
         }
         Value::Scalar(_) => true,
-        Value::List(items) => items
-            .iter_mut()
-            .fold(true, |all, item| fill(item, vars, wrong) && all),
-        Value::Map(fields) => fields
-            .iter_mut()
-            .fold(true, |all, (_, item)| fill(item, vars, wrong) && all),
+        Value::List(items) => {
+            // All of them, also after one that cannot be filled in.
+            let filled: Vec<bool> = items
+                .iter_mut()
+                .map(|item| fill(item, vars, wrong))
+                .collect();
+            filled.into_iter().all(|filled| filled)
+        }
+        Value::Map(fields) => {
+            let filled: Vec<bool> = fields
+                .iter_mut()
+                .map(|(_, item)| fill(item, vars, wrong))
+                .collect();
+            filled.into_iter().all(|filled| filled)
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn good(source: &str, params: &[&str]) -> Scenario {
 /// What is wrong with a scenario.
 fn wrong(source: &str) -> Vec<String> {
     let loaded = loaded(source, &[]);
-    assert!(loaded.wrong.is_empty() == !loaded.cases.is_empty());
+    assert_ne!(loaded.wrong.is_empty(), loaded.cases.is_empty());
     loaded.wrong.iter().map(ToString::to_string).collect()
 }
 

@@ -407,6 +407,37 @@ fn names_of_branches_daemons_files_and_snapshots() {
 }
 
 #[test]
+fn after_a_boot_what_the_guest_had_is_gone() {
+    let cut = "- start_daemon: {}\n- power_cut: {}\n- boot: {}\n";
+    one(
+        &format!("{cut}- signal_daemon: {{signal: term}}"),
+        &[
+            "a.yaml:10:5: no `start_daemon`",
+            "the one in line 7 is gone since the `boot`",
+        ],
+    );
+    accepted(&format!(
+        "{cut}- start_daemon: {{}}\n- signal_daemon: {{signal: term}}"
+    ));
+    one(
+        "- disk_errors: {disk: cash}",
+        &["no disk `cash`", "did you mean `cache`?"],
+    );
+    one(
+        "- power_cut: {}\n- boot: {mount: [cash]}",
+        &["no disk `cash`"],
+    );
+    one(
+        "- spawn: {name: b, steps: [{power_cut: {}}]}",
+        &["the host carries `power_cut` out: it cannot stand inside `spawn`"],
+    );
+    one(
+        "- power_cut: {}\n- drop_caches: {}\n- boot: {}",
+        &["without power"],
+    );
+}
+
+#[test]
 fn names_that_a_puppet_saves() {
     let puppet = |actions: &str| format!("- puppet: {{actions: [{actions}]}}\n");
     let read = "{read_message: {save: first, expect: open}}";
