@@ -49,11 +49,18 @@ pub fn forward(
         let mut rest: Vec<u8> = Vec::new();
         let mut last = String::new();
         let mut total = 0;
+        let mut unheard: Vec<u8> = Vec::new();
         while let Ok(got) = pipe.read(&mut buffer) {
             if got == 0 {
                 break;
             }
             total += got;
+            if log.is_none() && total - got > MAX_OUTPUT {
+                // Gigabytes pass by here: nothing is done with them but to keep the very last.
+                unheard.extend_from_slice(&buffer[..got]);
+                unheard.drain(..unheard.len().saturating_sub(LAST_WORDS));
+                continue;
+            }
             rest.extend_from_slice(&buffer[..got]);
             let text = take_text(&mut rest);
             if let Some(log) = &log {
@@ -82,6 +89,9 @@ pub fn forward(
         }
         if let (Some(log), Some(line)) = (&log, lines.end()) {
             agent.logs.push(log, &line);
+        }
+        if !unheard.is_empty() {
+            last = String::from_utf8_lossy(&unheard).into_owned();
         }
         let last: Vec<&str> = last.lines().rev().take(10).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();

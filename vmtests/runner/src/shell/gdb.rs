@@ -37,8 +37,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 const TURN: Duration = Duration::from_millis(100);
 /// Where a kernel is that was not moved at its start.
 const KERNEL_TEXT: u64 = 0xffff_ffff_8100_0000;
-/// The sections of a module that a debugger asks about, the first of them apart.
-const SECTIONS: &str = ".text .init.text .rodata .data .bss";
+/// The sections of a module that a debugger asks about. What only its start needed is not among
+/// them: its memory is another module's by now.
+const SECTIONS: &str = ".text .rodata .data .bss";
 
 /// What is needed for it.
 #[derive(Debug, Clone)]

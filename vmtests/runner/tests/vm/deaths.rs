@@ -57,7 +57,7 @@ fn a_qemu_that_is_killed_is_an_error_that_names_the_signal() {
     let began = Instant::now();
     running.kill_child(&["qemu-system"]);
     let output = running.wait();
-    assert!(began.elapsed() < Duration::from_secs(15));
+    assert!(began.elapsed() < Duration::from_secs(30));
     let ran = crate::ground::Ran {
         output,
         result: ground.result("waits").unwrap(),
@@ -111,7 +111,7 @@ fn the_second_interruption_ends_at_once_and_the_next_run_tells_of_it() {
     let began = Instant::now();
     let output = running.wait();
     assert_eq!(output.status.code(), Some(130));
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(5));
     all_gone(&children);
     assert!(ground.run_folder("waits").join("started.json").exists());
     assert!(!ground.run_folder("waits").join("ended.json").exists());

@@ -7,5 +7,7 @@ mod boots;
 mod deaths;
 mod ends;
 mod ground;
+mod marks;
 mod places;
+mod snapshots;
 mod verbs;
