@@ -129,7 +129,7 @@ impl Store {
             return Found::Cold;
         };
         let name = key.name();
-        if let Some(found) = self.from_known(&name) {
+        if let Some(found) = self.known_as(&name) {
             return found;
         }
         match self.look(dir, key, &name, patience, interrupt) {
@@ -138,7 +138,7 @@ impl Store {
         }
     }
 
-    fn from_known(&self, name: &str) -> Option<Found> {
+    fn known_as(&self, name: &str) -> Option<Found> {
         let known = lock(&self.known).get(name).cloned()?;
         Some(match known {
             Known::Cold => Found::Cold,
@@ -163,7 +163,7 @@ impl Store {
             return Ok(Found::Cold);
         };
         // Another run of this process may have made it meanwhile.
-        if let Some(found) = self.from_known(name) {
+        if let Some(found) = self.known_as(name) {
             return Ok(found);
         }
         let folder = dir.join(name);
@@ -175,7 +175,7 @@ impl Store {
                 Ok((files, qemu)) => {
                     touch(&folder);
                     self.remember(name, files, qemu);
-                    if let Some(found) = self.from_known(name) {
+                    if let Some(found) = self.known_as(name) {
                         return Ok(found);
                     }
                 }
