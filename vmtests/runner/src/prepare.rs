@@ -85,6 +85,10 @@ impl Prepared {
             shares.push(share(BLOBS, blobs, true));
             shares.push(share(FIXTURES, fixtures, true));
         }
+        for need in &needs.shares {
+            let dir = folder(&format!("share-{}", need.tag))?;
+            shares.push(share(&need.tag, dir, need.read_only));
+        }
         let logged = loses_power(planned);
         let disks = needs
             .disks
@@ -183,6 +187,11 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
         shares.push(share(BLOBS, true));
         shares.push(share(FIXTURES, true));
     }
+    shares.extend(needs.shares.iter().map(|need| message::Share {
+        tag: need.tag.clone(),
+        at: need.mounted_at(),
+        read_only: need.read_only,
+    }));
     let disks = needs
         .disks
         .iter()

@@ -4,8 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -27,6 +25,7 @@ use super::serve::Server;
 use crate::engine::lock;
 use crate::worker::child::Verdict;
 use crate::worker::child::judge;
+use crate::worker::glob;
 
 impl Hand {
     pub(super) fn serve(&self, options: &PuppetServe) -> Result<Verdict> {
@@ -116,7 +115,9 @@ impl Hand {
     }
 
     pub(super) fn change_dir(&self, change: &PuppetChangeDir) -> Result<Verdict> {
-        let path = TABLE.make(|| find_one(&change.path))?;
+        let path = TABLE
+            .make(|| glob::one(&change.path))
+            .map_err(anyhow::Error::msg)?;
         let what = format!("changing the working directory to {}", path.display());
         let result = rustix::process::chdir(&path).map_err(io::Error::from);
         Ok(judge(&what, result, &change.expect_errno))
@@ -165,60 +166,6 @@ fn limit_for(open: &BTreeSet<u64>, more: u64) -> u64 {
     }
 }
 
-/// The one path that a pattern stands for: `*` is any part of a name. A path without it stands for
-/// itself, present or not.
-fn find_one(pattern: &str) -> Result<PathBuf> {
-    if !pattern.contains('*') {
-        return Ok(PathBuf::from(pattern));
-    }
-    let start = match pattern.starts_with('/') {
-        true => PathBuf::from("/"),
-        false => PathBuf::from("."),
-    };
-    let mut found = vec![start];
-    for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        let mut deeper = Vec::new();
-        for folder in &found {
-            match part.contains('*') {
-                true => deeper.extend(matching(folder, part)),
-                false => deeper.extend(Some(folder.join(part)).filter(|path| path.exists())),
-            }
-        }
-        found = deeper;
-    }
-    found.sort();
-    match found.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => anyhow::bail!("`{pattern}` stands for nothing that is there"),
-        [first, second, ..] => anyhow::bail!(
-            "`{pattern}` stands for {} paths, such as {} and {}: it must be one",
-            found.len(),
-            first.display(),
-            second.display()
-        ),
-    }
-}
-
-/// What in a folder fits; nothing where there is no folder that can be read.
-fn matching(folder: &Path, pattern: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| fits(&entry.file_name().to_string_lossy(), pattern))
-        .map(|entry| entry.path())
-        .collect()
-}
-
-/// Whether a name fits a pattern in which each `*` is any text.
-fn fits(name: &str, pattern: &str) -> bool {
-    match pattern.split_once('*') {
-        None => name == pattern,
-        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            let mut ends = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
-            ends.any(|at| fits(&tail[at..], rest))
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,39 +187,5 @@ mod tests {
         let open = open_numbers().unwrap();
         assert!(open.contains(&(reader.as_raw_fd() as u64)), "{open:?}");
         assert!(open.contains(&(writer.as_raw_fd() as u64)), "{open:?}");
-    }
-
-    #[test]
-    fn a_star_is_any_part_of_a_name() {
-        for (name, pattern) in [
-            ("abc", "abc"),
-            ("abc", "*"),
-            ("", "*"),
-            ("abc", "a*"),
-            ("abc", "*c"),
-            ("abcabc", "a*c*c"),
-            ("äö", "*ö"),
-        ] {
-            assert!(fits(name, pattern), "{name} {pattern}");
-        }
-        for (name, pattern) in [("abc", "ab"), ("abc", "*b"), ("abc", "a*d"), ("a", "a*a")] {
-            assert!(!fits(name, pattern), "{name} {pattern}");
-        }
-    }
-
-    #[test]
-    fn a_pattern_must_stand_for_one_path() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["one/@4a", "one/x", "two/@4b"] {
-            std::fs::create_dir_all(folder.path().join(name)).unwrap();
-        }
-        let find = |pattern: &str| find_one(&format!("{}/{pattern}", folder.path().display()));
-        assert_eq!(find("one/@*").unwrap(), folder.path().join("one/@4a"));
-        assert_eq!(find("*/x").unwrap(), folder.path().join("one/x"));
-        let many = find("*/@*").unwrap_err().to_string();
-        assert!(many.contains("2 paths"), "{many}");
-        let none = find("three/*").unwrap_err().to_string();
-        assert!(none.contains("nothing that is there"), "{none}");
-        assert!(find("three").is_ok(), "a plain path is not looked for");
     }
 }

@@ -40,7 +40,7 @@ pub mod child;
 mod content;
 mod disk;
 mod files;
-mod glob;
+pub mod glob;
 mod grow;
 mod held;
 mod manifest;

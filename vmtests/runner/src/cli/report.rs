@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Refused;
 use super::exit;
+use super::ready::lock_folder;
 use crate::report;
 use crate::results::collect;
 
@@ -20,14 +21,22 @@ pub(super) struct ReportArgs {
 
 /// Makes the reports anew from what is on the disk; the exit code says what they say.
 pub(super) fn run(args: &ReportArgs) -> Result<i32, Refused> {
+    // Before anything is made in a folder that may be the wrong one.
+    collect::collect(&args.dir).map_err(Refused::input)?;
+    let lock = lock_folder(&args.dir);
     let found = collect::collect(&args.dir).map_err(Refused::input)?;
     for run in &found.killed {
         println!("{}", run.lines());
     }
-    found.results.write().map_err(Refused::setup)?;
+    if lock.is_ok() {
+        found.results.write().map_err(Refused::setup)?;
+    }
     report::write(&args.dir, &found.results).map_err(Refused::setup)?;
     if !found.under_way.is_empty() {
         println!("still under way: {}", found.under_way.join(", "));
+    }
+    if lock.is_err() {
+        println!("another vmtest writes its results there: only the report was made anew");
     }
     println!("report: {}", args.dir.join(report::FILE).display());
     println!("{}", found.results.summary());

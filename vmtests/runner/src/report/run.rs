@@ -291,7 +291,8 @@ fn ticks(span: f64) -> Vec<Tick> {
         .unwrap_or(span / 4.0);
     let mut ticks = Vec::new();
     let mut at = 0.0;
-    while at <= span && ticks.len() < 6 && step > 0.0 {
+    // The last one must leave room for its text.
+    while at <= span * 0.92 && ticks.len() < 6 && step > 0.0 {
         ticks.push(Tick {
             left: percent(at, span),
             text: match step {

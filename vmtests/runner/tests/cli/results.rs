@@ -126,7 +126,8 @@ fn a_killed_run_is_in_the_report_and_the_next_run_tells_of_it_once() {
     let (mut child, children) = running(&place, "exec sleep 1000");
     vmtest(&place, &["report", "out"])
         .assert()
-        .stdout(contains("still under way: first on c"));
+        .stdout(contains("still under way: first on c"))
+        .stdout(contains("only the report was made anew"));
     signal(&child, Signal::KILL);
     child.wait().unwrap();
     all_gone(&children);

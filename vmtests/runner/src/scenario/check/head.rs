@@ -31,9 +31,9 @@ pub(super) fn check(
         found.add(value_of("name"), message);
     }
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if !scenario.name.chars().all(safe) || scenario.name.len() > 60 {
+    if !scenario.name.chars().all(safe) || scenario.name.len() > 100 {
         let message = format!(
-            "`{}` is no name for a scenario: at most 60 letters, digits, `-`, `_` and `.`",
+            "`{}` is no name for a scenario: at most 100 letters, digits, `-`, `_` and `.`",
             scenario.name
         );
         found.add(value_of("name"), message);

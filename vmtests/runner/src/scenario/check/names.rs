@@ -135,6 +135,8 @@ struct Walk<'f, 's> {
     all: Known,
     puppets: puppets::Puppets,
     disks: Option<Vec<String>>,
+    /// Whether a program may mount something.
+    mounts_itself: bool,
 }
 
 pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], needs: Option<&Needs>) {
@@ -151,8 +153,10 @@ pub(super) fn check(found: &mut Findings<'_>, steps: &[Node], needs: Option<&Nee
         before,
         all: Known::default(),
         puppets: puppets::Puppets::of(steps),
+        mounts_itself: false,
         disks: needs.map(|needs| needs.disks.iter().map(|disk| disk.name.clone()).collect()),
     };
+    walk.mounts_itself = runs_mount(steps);
     walk.collect(steps);
     walk.list(steps, false);
 }
@@ -207,6 +211,9 @@ impl Walk<'_, '_> {
     }
 
     fn refers(&mut self, act: Act<'_>, beside: bool) {
+        if act.name() == "start_daemon" && self.disks.is_some() && !beside {
+            self.cache(act);
+        }
         for (_, key, kind) in REFERS.iter().filter(|(name, ..)| *name == act.name()) {
             self.reference(act.key.place, act.node, act.name(), key, *kind, beside);
         }
@@ -229,6 +236,26 @@ impl Walk<'_, '_> {
                 }
             }
         }
+    }
+
+    /// A cache must lie on a filesystem that can hold one: the guest's root cannot.
+    fn cache(&mut self, act: Act<'_>) {
+        let dir = act.node.str("dir").unwrap_or("/cache");
+        let place = act.node.get("dir").map_or(act.key.place, |node| node.place);
+        let on = |at: &str| {
+            let at = at.trim_end_matches('/');
+            at.contains("${") || dir == at || dir.starts_with(&format!("{at}/"))
+        };
+        if dir.contains("${") || self.mounts_itself || self.before.names(Kind::MountPoint).any(on) {
+            return;
+        }
+        let message = format!("the cache is to be in `{dir}`, but nothing is mounted there");
+        let known: Vec<&str> = self.before.names(Kind::MountPoint).collect();
+        let wrong = self.found.sources.diagnose(place, message);
+        let wrong = wrong
+            .with_nearest(dir, known)
+            .with_help("add a disk to `needs: disks:`, such as `{name: cache, size: 256MiB}`");
+        self.found.wrong.push(wrong);
     }
 
     /// References at any depth of a step: in conditions and expectations.
@@ -367,6 +394,15 @@ impl Walk<'_, '_> {
             }
         }
     }
+}
+
+/// Whether a program is run whose arguments speak of mounting.
+fn runs_mount(steps: &[Node]) -> bool {
+    steps.iter().filter_map(Act::of).any(|act| {
+        let mut argv = act.node.get("argv").map_or(&[][..], Node::items).iter();
+        let mounts = |argument: &Node| argument.as_str().is_some_and(|a| a.contains("mount"));
+        argv.any(mounts) || act.bodies().into_iter().any(runs_mount)
+    })
 }
 
 /// The names that an action gives.

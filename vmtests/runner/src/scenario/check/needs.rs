@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Findings;
+use crate::qemu::devices::MAX_PORTS;
 use crate::scenario::DiskFs;
 use crate::scenario::Scenario;
 use crate::scenario::tree::Node;
@@ -14,8 +15,6 @@ const MEMORY: std::ops::RangeInclusive<u64> = (128 << 20)..=(64 << 30);
 const DISK: std::ops::RangeInclusive<u64> = (8 << 20)..=(1 << 40);
 /// Tags of shares that every run has.
 const OWN_SHARES: &[&str] = &["artifacts", "blobs", "fixtures"];
-/// The most disks, and the most shares: each takes a slot on the guest's bus.
-const MAX_DEVICES: usize = 12;
 
 pub(super) fn check(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) {
     let needs = &scenario.needs;
@@ -56,6 +55,17 @@ pub(super) fn check(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) 
             found.add(top("weight"), message);
         }
         Some(Err(error)) => drop(found.add(top("weight"), error)),
+    }
+    let devices = needs.disks.len() + needs.shares.len() + OWN_SHARES.len();
+    if devices > MAX_PORTS {
+        let more = MAX_PORTS - OWN_SHARES.len();
+        let message = format!("too many disks and shares: a machine has room for {more}");
+        let key = if needs.disks.is_empty() {
+            "shares"
+        } else {
+            "disks"
+        };
+        found.add(node.key_place(key), message);
     }
     let mut mounts = BTreeMap::new();
     disks(found, scenario, node, &mut mounts);
@@ -100,10 +110,6 @@ fn word(text: &str, longest: usize) -> bool {
 fn disks(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node, mounts: &mut Mounts) {
     let nodes = needs.get("disks").map_or(&[][..], Node::items);
     let disks = &scenario.needs.disks;
-    if disks.len() > MAX_DEVICES {
-        let message = format!("{} disks: {MAX_DEVICES} are possible", disks.len());
-        found.add(needs.key_place("disks"), message);
-    }
     for (number, (disk, node)) in disks.iter().zip(nodes).enumerate() {
         let at = |key: &str| node.get(key).map_or(node.place, |value| value.place);
         let name = &disk.name;
@@ -152,10 +158,6 @@ fn disks(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node, mounts: &m
 fn shares(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node, mounts: &mut Mounts) {
     let nodes = needs.get("shares").map_or(&[][..], Node::items);
     let shares = &scenario.needs.shares;
-    if shares.len() > MAX_DEVICES {
-        let message = format!("{} shares: {MAX_DEVICES} are possible", shares.len());
-        found.add(needs.key_place("shares"), message);
-    }
     for (number, (share, node)) in shares.iter().zip(nodes).enumerate() {
         let place = node.get("tag").map_or(node.place, |value| value.place);
         let tag = &share.tag;

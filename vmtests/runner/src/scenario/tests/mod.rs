@@ -9,6 +9,7 @@ use vmtest_protocol::template::Var;
 
 use super::*;
 
+mod heads;
 mod includes;
 mod refused;
 

@@ -4,11 +4,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde_json::Value;
 use vmtest_protocol::Action;
 use vmtest_protocol::Step;
-use vmtest_protocol::step::ACTION_DOCS;
-use vmtest_protocol::step::PuppetAction;
 use vmtest_protocol::template::Vars;
 use vmtest_protocol::value::Scalar as _;
 use vmtest_protocol::value::Time;
@@ -23,10 +20,12 @@ use crate::scenario::Scenario;
 use crate::scenario::text_of;
 use crate::xfail;
 
+mod words;
+
+use words::Words;
+
 /// Widest line of running text.
 const WIDTH: usize = 96;
-/// Longest value of a field that is shown.
-const MAX_VALUE: usize = 120;
 
 /// All cases of one scenario in words; with an index also what it lets run.
 pub fn explain(cases: &[Scenario], index: Option<&Index>) -> String {
@@ -48,7 +47,7 @@ pub fn explain(cases: &[Scenario], index: Option<&Index>) -> String {
         }
     }
     let _ = writeln!(text, "\nSteps");
-    steps(&mut text, &scenario.steps, 1, "");
+    steps(&mut text, &Words::new(), &scenario.steps, 1, "");
     let required = scenario.requires_requests;
     if required.open + required.read + required.close > 0 {
         let _ = writeln!(
@@ -259,7 +258,7 @@ fn limit_of(step: &Step, vars: &Vars) -> Option<Duration> {
     }
 }
 
-fn steps(text: &mut String, list: &[Step], depth: usize, number: &str) {
+fn steps(text: &mut String, words: &Words, list: &[Step], depth: usize, number: &str) {
     for (at, step) in list.iter().enumerate() {
         let number = format!("{number}{}", at + 1);
         let indent = 2 * depth;
@@ -273,149 +272,26 @@ fn steps(text: &mut String, list: &[Step], depth: usize, number: &str) {
             "{:indent$}{number}. {}{}{}",
             "",
             name.unwrap_or_default(),
-            words(&step.action),
+            words.action(&step.action),
             limit.unwrap_or_default()
         );
         let below = format!("{number}.");
         match &step.action {
-            Action::Repeat(repeat) => steps(text, &repeat.steps, depth + 1, &below),
-            Action::Measure(measure) => steps(text, &measure.steps, depth + 1, &below),
-            Action::Spawn(spawn) => steps(text, &spawn.steps, depth + 1, &below),
-            Action::Group(group) => steps(text, &group.steps, depth + 1, &below),
+            Action::Repeat(repeat) => steps(text, words, &repeat.steps, depth + 1, &below),
+            Action::Measure(measure) => steps(text, words, &measure.steps, depth + 1, &below),
+            Action::Spawn(spawn) => steps(text, words, &spawn.steps, depth + 1, &below),
+            Action::Group(group) => steps(text, words, &group.steps, depth + 1, &below),
             Action::Parallel(parallel) => {
                 for (at, branch) in parallel.branches.iter().enumerate() {
                     let indent = 2 * (depth + 1);
                     let name = branch.name.clone().unwrap_or(format!("{}", at + 1));
                     let _ = writeln!(text, "{:indent$}branch {name}:", "");
-                    steps(text, &branch.steps, depth + 2, &below);
+                    steps(text, words, &branch.steps, depth + 2, &below);
                 }
             }
-            Action::Puppet(puppet) => actions(text, &puppet.actions, depth + 1),
+            Action::Puppet(puppet) => words.actions(text, &puppet.actions, depth + 1),
             _ => {}
         }
-    }
-}
-
-fn actions(text: &mut String, list: &[PuppetAction], depth: usize) {
-    for action in list {
-        let doc = doc_of(PuppetAction::KEYS, action.key());
-        let fields = serde_json::to_value(action).unwrap_or_default();
-        let given = given(&fields[action.key()], &["actions"]);
-        let indent = 2 * depth;
-        let _ = writeln!(text, "{:indent$}- {doc}{given}", "");
-        if let PuppetAction::Storm(storm) = action {
-            actions(text, &storm.actions, depth + 1);
-        }
-    }
-}
-
-/// An action in words: its own sentence where it is more than its fields, else what it does and
-/// what it is given.
-fn words(action: &Action) -> String {
-    let value = serde_json::to_value(Step::new(action.clone())).unwrap_or_default();
-    let fields = &value[action.key()];
-    let of = |key: &str| fields[key].as_str().unwrap_or_default().to_owned();
-    match action {
-        Action::Repeat(repeat) => {
-            let range = match &repeat.to {
-                Some(_) => format!(
-                    "for {} from {} up to and without {}",
-                    repeat.var,
-                    of("from"),
-                    of("to")
-                ),
-                None => format!("for {} from {} on", repeat.var, of("from")),
-            };
-            let span = match &repeat.span {
-                Some(_) => format!(", beginning no round after {}", of("for")),
-                None => String::new(),
-            };
-            let beside = match of("parallel").as_str() {
-                "1" => String::new(),
-                many => format!(", {many} rounds at once"),
-            };
-            format!("repeat {range}{span}{beside}:")
-        }
-        Action::Spawn(spawn) => format!("beside what follows, as `{}`:", spawn.name),
-        Action::Join(join) => format!(
-            "wait for the branch `{}`{}",
-            join.name,
-            given(fields, &["name"])
-        ),
-        Action::Measure(measure) => format!(
-            "measure as `{}`{}:",
-            measure.name,
-            given(fields, &["name", "steps"])
-        ),
-        Action::Group(group) if group.vars.is_empty() => "in sequence:".to_owned(),
-        Action::Group(group) => format!("in sequence, with {}:", variables(group.vars.iter())),
-        Action::Parallel(parallel) => format!("{} branches at once:", parallel.branches.len()),
-        Action::Sleep(_) => format!("wait {}", of("for")),
-        Action::Puppet(puppet) => format!("the process `{}`:", puppet.name),
-        other => {
-            let doc = doc_of(ACTION_DOCS, other.key());
-            format!("{}: {doc}{}", other.key(), given(fields, &[]))
-        }
-    }
-}
-
-/// What an action does, as within a sentence.
-fn doc_of(docs: &[(&str, &str)], key: &str) -> String {
-    let doc = docs
-        .iter()
-        .find(|(name, _)| *name == key)
-        .map_or(key, |(_, doc)| doc.trim());
-    let doc = doc.trim_end_matches('.');
-    let mut chars = doc.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => String::new(),
-    }
-}
-
-/// The fields that are not at rest, in brackets.
-fn given(fields: &Value, except: &[&str]) -> String {
-    let Some(fields) = fields.as_object() else {
-        return String::new();
-    };
-    let list: Vec<String> = fields
-        .iter()
-        .filter(|(key, value)| !except.contains(&key.as_str()) && !is_rest(value))
-        .map(|(key, value)| format!("{key} {}", brief(value)))
-        .collect();
-    match list.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", list.join(", ")),
-    }
-}
-
-fn is_rest(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.values().all(is_rest),
-        _ => false,
-    }
-}
-
-fn brief(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(brief).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(fields) => {
-            let fields = fields.iter().filter(|(_, value)| !is_rest(value));
-            let fields: Vec<String> = fields.map(|(k, v)| format!("{k} {}", brief(v))).collect();
-            format!("{{{}}}", fields.join(", "))
-        }
-        other => other.to_string(),
-    };
-    match text.chars().count() > MAX_VALUE {
-        true => text.chars().take(MAX_VALUE).chain("...".chars()).collect(),
-        false => text,
     }
 }
 
@@ -457,14 +333,14 @@ mod tests {
             "a disk `cache` of 64MiB, ext4 at /cache",
             "Takes at most 5m, the limits of its steps together",
             "With n=3",
-            "  1. start_daemon: starts a daemon and waits until it serves (",
+            "  1. start the daemon `daemon`, and wait until it serves (threads 2)\n",
             "  2. repeat for i from 0 up to and without ${n}:  [at most 2m]",
-            "    2.1. wrong: umount: unmounts (at /m/${i})",
+            "    2.1. wrong: unmount /m/${i}\n",
             "  3. 2 branches at once:",
             "    branch left:",
             "wait 2s",
             "  4. the process `puppet`:",
-            "    - opens the device (expect_errno EBUSY)",
+            "    - opens the device; it must fail with EBUSY\n",
             "at least 1 OPEN, 0 READ and 0 CLOSE",
         ] {
             assert!(text.contains(part), "{part}:\n{text}");
