@@ -2,6 +2,7 @@
 //! What programs write: to the runner as it comes, into the logs, and the last of it for reasons.
 
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -13,6 +14,8 @@ use crate::logs::Lines;
 
 /// How much of a program's output is sent to the runner, in bytes.
 const MAX_OUTPUT: usize = 8 << 20;
+/// Room of the pipe through which it comes, in bytes.
+const PIPE: usize = 1 << 20;
 /// How much of its end is kept for reasons, in bytes.
 const LAST_WORDS: usize = 2 << 10;
 
@@ -32,7 +35,7 @@ pub fn forward(
     agent: &Arc<Agent>,
     source: Source<'_>,
     stream: Stream,
-    pipe: Option<impl Read + Send + 'static>,
+    pipe: Option<impl Read + AsFd + Send + 'static>,
 ) -> mpsc::Receiver<String> {
     let (sender, last_words) = mpsc::channel();
     let Some(pipe) = pipe else {
@@ -43,9 +46,11 @@ pub fn forward(
     let log = source.log.map(str::to_owned);
     let source = source.name.to_owned();
     let mut pipe = pipe;
+    // Fewer turns for a program that writes much; one that writes little does not notice.
+    let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
     let mut lines = Lines::default();
     let body = move || {
-        let mut buffer = vec![0u8; 32 << 10];
+        let mut buffer = vec![0u8; 128 << 10];
         let mut rest: Vec<u8> = Vec::new();
         let mut last = String::new();
         let mut total = 0;

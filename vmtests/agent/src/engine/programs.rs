@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
@@ -119,7 +121,7 @@ impl Context {
 
     fn hear(
         &self,
-        pipe: Option<impl Read + Send + 'static>,
+        pipe: Option<impl Read + AsFd + Send + 'static>,
         source: Source<'_>,
         stream: Stream,
     ) -> Heard {
@@ -328,6 +330,12 @@ impl Checks {
 struct Tee<R> {
     pipe: R,
     kept: Arc<Mutex<Vec<u8>>>,
+}
+
+impl<R: AsFd> AsFd for Tee<R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
 }
 
 impl<R: Read> Read for Tee<R> {
