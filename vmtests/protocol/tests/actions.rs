@@ -108,6 +108,7 @@ const STEPS: &str = r#"
       - take: {from: other, of: a, as: theirs}
       - open_file: {path: /cache, as: dir}
       - close_file: {name: dir}
+      - start_reading: {path: /mnt/small/hello}
       - limit_files: {to: 0}
       - limit_files: {}
       - drop_capabilities: {}
