@@ -46,10 +46,12 @@ pub fn forward(
     let log = source.log.map(str::to_owned);
     let source = source.name.to_owned();
     let mut pipe = pipe;
-    // Fewer turns for a program that writes much; one that writes little does not notice.
-    let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
     let mut lines = Lines::default();
     let body = move || {
+        // Fewer turns for a program that writes much; one that writes little does not notice. Here
+        // and not on the step's thread: a program that splices from a file under test into the pipe
+        // (busybox cat does) holds the pipe's lock for as long as that file makes it wait.
+        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
         let mut buffer = vec![0u8; 128 << 10];
         let mut rest: Vec<u8> = Vec::new();
         let mut last = String::new();
