@@ -69,14 +69,17 @@ impl Faults {
         let rules = rules::rules(step)?;
         self.made += 1;
         let name = format!("disk{number}-fault{}", self.made);
-        let node = json!({
+        let mut node = json!({
             "driver": "blkdebug",
             "node-name": name,
             "image": devices::lower_node(number, &disks[number]),
             "discard": "unmap",
             "inject-error": rules.inject,
-            "set-state": rules.states,
         });
+        // QEMU 7.2 takes an empty list for an option that it does not know.
+        if !rules.states.is_empty() {
+            node["set-state"] = rules.states.into();
+        }
         let what = format!("making the disk `{}` fail", step.disk);
         vm.execute(&what, &commands::BlockdevAdd(node))?;
         self.put_below(vm, number, &name, &what)?;
