@@ -127,7 +127,11 @@ pub fn file_sha256(path: &Path) -> Result<String> {
     reader_sha256(&mut file).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn reader_sha256(reader: &mut impl Read) -> io::Result<String> {
+/// The sha256 of everything that a reader has from where it stands, in hex.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn reader_sha256(reader: &mut impl Read) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

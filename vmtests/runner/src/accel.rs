@@ -16,6 +16,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
+use images::cache::Cache;
 use serde::Deserialize;
 use serde::Serialize;
 use sha2::Digest;
@@ -250,16 +251,9 @@ fn verdict_file(qemu: &Path, kernel: &Path) -> Option<PathBuf> {
     )
 }
 
-/// The project's cache folder.
+/// The project's cache folder, where the builder keeps it; `None` when nothing says where that is.
 pub(crate) fn cache_root() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(root) = set("CACHEFILES_RS_CACHE") {
-        return Some(root.into());
-    }
-    if let Some(root) = set("XDG_CACHE_HOME") {
-        return Some(PathBuf::from(root).join("cachefiles-rs"));
-    }
-    Some(PathBuf::from(set("HOME")?).join(".cache/cachefiles-rs"))
+    Cache::default_root().ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use vmtest_protocol::FromAgent;
+use vmtest_protocol::message::Hello;
 use vmtest_protocol::message::Level;
 use vmtest_protocol::message::Outcome;
 use vmtest_protocol::message::Stream;
@@ -53,16 +54,7 @@ impl Logs {
 
 fn write(log: &mut File, message: &FromAgent) {
     match message {
-        FromAgent::Hello(hello) => note(
-            log,
-            &format!(
-                "agent: ready after {} ms on {}, {} CPUs, {} MiB",
-                hello.uptime_ms,
-                hello.release,
-                hello.cpus,
-                hello.memory >> 20
-            ),
-        ),
+        FromAgent::Hello(hello) => note(log, &format!("agent: {}", greeting(hello))),
         FromAgent::SetupDone { error: None } => note(log, "agent: set up"),
         FromAgent::SetupDone { error: Some(error) } => note(log, &format!("agent: {error}")),
         FromAgent::Log {
@@ -153,6 +145,17 @@ fn note(log: &mut File, line: &str) {
     if !full {
         let _ = writeln!(log, "{line}");
     }
+}
+
+/// What an agent's first message says, in words.
+pub fn greeting(hello: &Hello) -> String {
+    format!(
+        "ready after {} ms on {}, {} CPUs, {} MiB",
+        hello.uptime_ms,
+        hello.release,
+        hello.cpus,
+        hello.memory >> 20
+    )
 }
 
 /// An outcome in words.

@@ -56,7 +56,7 @@ impl Module {
         [
             ("netfs", String::new(), true),
             (self.sys_name(), need.params.clone(), need.load),
-            // erofs needs the module's symbols: it cannot be loaded before it.
+            // erofs is loaded where there is a cache for it to ask; it does not need the module.
             ("erofs", String::new(), need.load),
         ]
         .into_iter()

@@ -71,10 +71,6 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
     if let Some(killed) = markers::settle(&args.out).map_err(Refused::setup)? {
         progress.remark(&killed);
     }
-    let snapshots = match args.cold {
-        true => None,
-        false => accel::cache_root().map(|root| root.join("snapshots")),
-    };
     Ok(Ready {
         common: Common {
             own,
@@ -85,7 +81,7 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
             splats,
             boot_limit: Duration::from_secs(args.boot_limit.into()),
             scale: args.limits,
-            snapshots: Arc::new(Store::new(snapshots, progress.clone())),
+            snapshots: snapshots(!args.cold, &progress),
             gdb: None,
             seed: args.seed.unwrap_or_else(seed::fresh),
             keep_disks: args.keep_disks,
@@ -95,6 +91,13 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
         progress,
         _lock: lock,
     })
+}
+
+/// The memory snapshots in the cache, if they are to be used at all.
+pub(super) fn snapshots(on: bool, progress: &Progress) -> Arc<Store> {
+    let root = accel::cache_root().filter(|_| on);
+    let dir = root.map(|root| root.join("snapshots"));
+    Arc::new(Store::new(dir, progress.clone()))
 }
 
 /// Makes the results' folder and locks it.

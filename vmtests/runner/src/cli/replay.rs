@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,7 +13,6 @@ use super::Refused;
 use super::args::DEFAULT_OUT;
 use super::exit;
 use super::ready;
-use crate::accel;
 use crate::artifacts::Index;
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::interrupt::Interrupt;
@@ -30,7 +28,6 @@ use crate::results::markers::Found;
 use crate::run;
 use crate::run::Common;
 use crate::snapshot::Digests;
-use crate::snapshot::Store;
 use crate::splat::Splats;
 
 /// What `replay` takes.
@@ -93,10 +90,6 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
         .ok_or_else(|| Refused::input(anyhow!("{}: no module `{}`", args.run, record.module)))?;
     let lock = ready::lock_folder(&args.to).map_err(Refused::setup)?;
     let progress = Progress::new(true);
-    let snapshots = match args.cold || !record.snapshots {
-        true => None,
-        false => accel::cache_root().map(|root| root.join("snapshots")),
-    };
     let common = Common {
         own: std::env::current_exe()
             .context("cannot find this program's own file")
@@ -110,7 +103,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
         keep_disks: args.keep_disks,
         interrupt,
         index,
-        snapshots: Arc::new(Store::new(snapshots, progress.clone())),
+        snapshots: ready::snapshots(record.snapshots && !args.cold, &progress),
         gdb: None,
         seed: record.seed,
     };

@@ -83,29 +83,15 @@ mod tests {
     use crate::results::StepOutcome;
     use crate::results::StepResult;
     use crate::results::example;
-
-    fn results(runs: Vec<RunResult>) -> Results {
-        Results {
-            runs,
-            ..Results::default()
-        }
-    }
+    use crate::results::example_results as results;
+    use crate::results::example_step;
 
     fn failed(reason: &str) -> RunResult {
         let mut run = example("a[fs=ext4,n=1]", Outcome::Failed, reason);
         run.file = "/home/ci/repo/vmtests/scenarios/a.yaml".to_owned();
         run.steps = vec![StepResult {
-            step: "mount".to_owned(),
-            action: "mount".to_owned(),
             line: Some(17),
-            outcome: StepOutcome::Failed,
-            reason: String::new(),
-            start_s: 0.0,
-            seconds: 0.0,
-            expected: None,
-            seen: None,
-            steps: Vec::new(),
-            unlisted: 0,
+            ..example_step("mount", StepOutcome::Failed)
         }];
         run
     }

@@ -196,13 +196,7 @@ fn fenced(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::results::example;
-
-    fn results(runs: Vec<RunResult>) -> Results {
-        Results {
-            runs,
-            ..Results::default()
-        }
-    }
+    use crate::results::example_results as results;
 
     #[test]
     fn the_matrix_the_differences_and_the_reasons_are_there() {

@@ -14,6 +14,7 @@ use crate::results::StepOutcome;
 use crate::results::StepResult;
 use crate::results::Xfail;
 use crate::results::example;
+use crate::results::example_step;
 use crate::timeline::Recorder;
 
 fn page(out: &Path, runs: Vec<RunResult>) -> String {
@@ -24,17 +25,10 @@ fn page(out: &Path, runs: Vec<RunResult>) -> String {
 
 fn step(name: &str, outcome: StepOutcome, start_s: f64, seconds: f64) -> StepResult {
     StepResult {
-        step: name.to_owned(),
-        action: "mount".to_owned(),
         line: Some(12),
-        outcome,
-        reason: String::new(),
         start_s,
         seconds,
-        expected: None,
-        seen: None,
-        steps: Vec::new(),
-        unlisted: 0,
+        ..example_step(name, outcome)
     }
 }
 

@@ -43,6 +43,33 @@ pub fn replace(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A step for tests, which passed or not; the rest is filled in.
+#[cfg(test)]
+pub(crate) fn example_step(name: &str, outcome: StepOutcome) -> StepResult {
+    StepResult {
+        step: name.to_owned(),
+        action: "mount".to_owned(),
+        line: None,
+        outcome,
+        reason: String::new(),
+        start_s: 0.0,
+        seconds: 0.0,
+        expected: None,
+        seen: None,
+        steps: Vec::new(),
+        unlisted: 0,
+    }
+}
+
+/// Results for tests.
+#[cfg(test)]
+pub(crate) fn example_results(runs: Vec<RunResult>) -> Results {
+    Results {
+        runs,
+        ..Results::default()
+    }
+}
+
 /// A run for tests.
 #[cfg(test)]
 pub(crate) fn example(scenario: &str, outcome: Outcome, reason: &str) -> RunResult {

@@ -247,6 +247,7 @@ impl RunResult {
 #[cfg(test)]
 mod tests {
     use super::super::example as run;
+    use super::super::example_step;
     use super::*;
 
     #[test]
@@ -273,30 +274,17 @@ mod tests {
 
     #[test]
     fn the_innermost_step_that_failed_is_found() {
-        let step = |name: &str, outcome: StepOutcome| StepResult {
-            step: name.to_owned(),
-            action: String::new(),
-            line: None,
-            outcome,
-            reason: String::new(),
-            start_s: 0.0,
-            seconds: 0.0,
-            expected: None,
-            seen: None,
-            steps: Vec::new(),
-            unlisted: 0,
-        };
         let mut run = run("a", Outcome::Failed, "x");
         assert!(run.failing().is_empty());
         run.steps = vec![
-            step("fine", StepOutcome::Passed),
+            example_step("fine", StepOutcome::Passed),
             StepResult {
                 steps: vec![
-                    step("i=0 / mount", StepOutcome::Passed),
-                    step("i=1 / group / mount", StepOutcome::Failed),
-                    step("i=1 / group", StepOutcome::Failed),
+                    example_step("i=0 / mount", StepOutcome::Passed),
+                    example_step("i=1 / group / mount", StepOutcome::Failed),
+                    example_step("i=1 / group", StepOutcome::Failed),
                 ],
-                ..step("repeat", StepOutcome::Failed)
+                ..example_step("repeat", StepOutcome::Failed)
             },
         ];
         let names: Vec<_> = run.failing().iter().map(|step| &*step.step).collect();

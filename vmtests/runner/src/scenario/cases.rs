@@ -177,33 +177,49 @@ pub fn fill(sources: &Sources, root: &mut Node, vars: &Vars) -> Vec<Diagnosis> {
             .iter_mut()
             .filter(|(k, _)| FILLED.contains(&k.text.as_str()))
         {
-            fill_node(sources, value, vars, &mut wrong);
+            fill_node(value, vars, &mut |node, error| {
+                wrong.push(template_wrong(sources, node, error, vars.keys()));
+            });
         }
     }
     wrong
 }
 
-fn fill_node(sources: &Sources, node: &mut Node, vars: &Vars, wrong: &mut Vec<Diagnosis>) {
+/// Fills templates in; `wrong` is told of each that cannot be. Whether all could.
+pub fn fill_node(
+    node: &mut Node,
+    vars: &Vars,
+    wrong: &mut dyn FnMut(&Node, &template::TemplateError),
+) -> bool {
     match &mut node.value {
         Value::Scalar(scalar) if scalar.text.contains("${") => {
             match template::fill(&scalar.text, vars) {
                 Ok(text) => {
                     scalar.text = text;
                     scalar.form = Form::Filled;
+                    true
                 }
-                Err(error) => wrong.push(template_wrong(sources, node, &error, vars.keys())),
+                Err(error) => {
+                    wrong(node, &error);
+                    false
+                }
             }
         }
-        Value::Scalar(_) => {}
+        Value::Scalar(_) => true,
         Value::List(items) => {
-            for item in items {
-                fill_node(sources, item, vars, wrong);
-            }
+            // All of them, also after one that cannot be filled in.
+            let filled: Vec<bool> = items
+                .iter_mut()
+                .map(|item| fill_node(item, vars, wrong))
+                .collect();
+            filled.into_iter().all(|filled| filled)
         }
         Value::Map(fields) => {
-            for (_, value) in fields {
-                fill_node(sources, value, vars, wrong);
-            }
+            let filled: Vec<bool> = fields
+                .iter_mut()
+                .map(|(_, item)| fill_node(item, vars, wrong))
+                .collect();
+            filled.into_iter().all(|filled| filled)
         }
     }
 }

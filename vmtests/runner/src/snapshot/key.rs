@@ -3,14 +3,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
-use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use anyhow::Context;
+use images::digest;
 use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
@@ -105,22 +104,10 @@ impl Digests {
             return Ok(digest.clone());
         }
         let digest = File::open(file)
-            .and_then(digest)
+            .and_then(|mut file| digest::reader_sha256(&mut file))
             .with_context(|| format!("cannot read {}", file.display()))?;
         known.insert(file.to_owned(), digest.clone());
         Ok(digest)
-    }
-}
-
-/// SHA-256 of a file from where it stands, as hexadecimal digits.
-pub fn digest(mut file: impl Read) -> io::Result<String> {
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(digest.finalize())),
-            count => digest.update(&buffer[..count]),
-        }
     }
 }
 

@@ -330,8 +330,9 @@ fn both(
 }
 
 fn digests(files: &Saved, folder: &Path) -> anyhow::Result<[String; 2]> {
-    let digest = |file: &File, name: &str| {
-        key::digest(file).with_context(|| format!("cannot read {}", folder.join(name).display()))
+    let digest = |mut file: &File, name: &str| {
+        images::digest::reader_sha256(&mut file)
+            .with_context(|| format!("cannot read {}", folder.join(name).display()))
     };
     Ok([
         digest(&files.memory, MEMORY)?,

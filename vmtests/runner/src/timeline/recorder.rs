@@ -30,6 +30,7 @@ use super::events;
 use super::events::Event;
 use super::inner;
 use super::inner::Inner;
+use crate::agentlog;
 use crate::results;
 use crate::results::StepOutcome;
 use crate::results::StepResult;
@@ -267,14 +268,7 @@ impl State {
     fn message(&mut self, message: &FromAgent) {
         match message {
             FromAgent::Hello(hello) => {
-                let text = format!(
-                    "ready after {} ms on {}, {} CPUs, {} MiB",
-                    hello.uptime_ms,
-                    hello.release,
-                    hello.cpus,
-                    hello.memory >> 20
-                );
-                self.say(Source::Agent, Level::Info, &text);
+                self.say(Source::Agent, Level::Info, &agentlog::greeting(hello));
                 self.uptime(hello.uptime_ms);
             }
             FromAgent::SetupDone { error: None } => {

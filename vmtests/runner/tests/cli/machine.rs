@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::place::Place;
 use crate::place::SPEAK_QMP;
+use crate::processes::all_gone;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use predicates::str::is_match;
@@ -167,25 +168,6 @@ fn children_of(pid: u32) -> Vec<i32> {
                 .collect::<Vec<i32>>()
         })
         .collect()
-}
-
-fn gone(pid: i32) -> bool {
-    // A zombie that nobody has reaped yet is gone for our purpose.
-    match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Err(_) => true,
-        Ok(stat) => stat
-            .rsplit(") ")
-            .next()
-            .is_some_and(|rest| rest.starts_with('Z')),
-    }
-}
-
-pub fn all_gone(children: &[i32]) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !children.iter().all(|pid| gone(*pid)) {
-        assert!(Instant::now() < deadline, "left behind: {children:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 pub fn signal(child: &Child, signal: Signal) {

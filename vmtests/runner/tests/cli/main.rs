@@ -6,6 +6,8 @@ mod input;
 mod language;
 mod machine;
 mod place;
+#[path = "../support/processes.rs"]
+mod processes;
 mod replay;
 mod results;
 mod terminal;

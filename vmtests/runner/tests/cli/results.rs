@@ -9,11 +9,11 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use rustix::process::Signal;
 
-use crate::machine::all_gone;
 use crate::machine::running;
 use crate::machine::signal;
 use crate::place::Place;
 use crate::place::SCENARIO;
+use crate::processes::all_gone;
 
 fn vmtest(place: &Place, arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("vmtest").unwrap();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::ground::Ground;
-use crate::ground::all_gone;
+use crate::processes::all_gone;
 
 #[test]
 fn a_panic_is_a_splat_of_the_step_and_qemu_says_so_as_well() {

@@ -9,5 +9,7 @@ mod ends;
 mod ground;
 mod marks;
 mod places;
+#[path = "../support/processes.rs"]
+mod processes;
 mod snapshots;
 mod verbs;

@@ -5,6 +5,7 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
+use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
@@ -250,19 +251,24 @@ impl Terminal {
     }
 }
 
+/// A shell before the first step, for whoever sits at the terminal.
+fn shell_on(ground: &Ground, terminal: &std::fs::File) -> Child {
+    let mut command = ground.command("shell");
+    command
+        .args(["fails", "--module", "c", "--at", "1"])
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(terminal.try_clone().unwrap())
+        .stderr(terminal.try_clone().unwrap());
+    command.spawn().unwrap()
+}
+
 #[test]
 fn a_person_has_a_terminal_in_the_guest_and_their_own_back_afterwards() {
     let ground = Ground::new();
     let (mut terminal, theirs) = Terminal::open();
     terminal.size(33, 101);
     assert!(!terminal.is_raw());
-    let mut command = ground.command("shell");
-    command
-        .args(["fails", "--module", "c", "--at", "1"])
-        .stdin(theirs.try_clone().unwrap())
-        .stdout(theirs.try_clone().unwrap())
-        .stderr(theirs.try_clone().unwrap());
-    let mut child = command.spawn().unwrap();
+    let mut child = shell_on(&ground, &theirs);
     terminal.until("# ");
     assert!(terminal.is_raw());
     terminal.types("stty size\n");
@@ -289,13 +295,7 @@ fn a_person_has_a_terminal_in_the_guest_and_their_own_back_afterwards() {
 fn the_key_that_leaves_works_when_the_guest_is_busy() {
     let ground = Ground::new();
     let (mut terminal, theirs) = Terminal::open();
-    let mut command = ground.command("shell");
-    command
-        .args(["fails", "--module", "c", "--at", "1"])
-        .stdin(theirs.try_clone().unwrap())
-        .stdout(theirs.try_clone().unwrap())
-        .stderr(theirs.try_clone().unwrap());
-    let mut child = command.spawn().unwrap();
+    let mut child = shell_on(&ground, &theirs);
     terminal.until("# ");
     terminal.types("stty -isig; sleep 1000\n");
     terminal.until("sleep 1000");

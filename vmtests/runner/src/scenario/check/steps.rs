@@ -18,6 +18,7 @@ use super::MAX_STEPS;
 use super::head::is_variable;
 use super::local;
 use crate::scenario::Needs;
+use crate::scenario::cases::fill_node;
 use crate::scenario::cases::template_wrong;
 use crate::scenario::de;
 use crate::scenario::de::Plain;
@@ -90,7 +91,7 @@ impl Scope {
         let mut filled = Vec::new();
         for vars in [&self.first, &self.last] {
             let mut node = without_steps(step);
-            if fill(&mut node, vars, &mut |_, _| {}) && !filled.contains(&node) {
+            if fill_node(&mut node, vars, &mut |_, _| {}) && !filled.contains(&node) {
                 filled.push(node);
             }
         }
@@ -137,45 +138,6 @@ fn clear_steps(map: &mut Node) {
     if let Value::Map(fields) = &mut map.value {
         for (_, steps) in fields.iter_mut().filter(|(key, _)| key.text == "steps") {
             steps.value = Value::List(Vec::new());
-        }
-    }
-}
-
-/// Fills templates in; `wrong` is told of each that cannot be. Whether all could.
-fn fill(
-    node: &mut Node,
-    vars: &Vars,
-    wrong: &mut dyn FnMut(&Node, &template::TemplateError),
-) -> bool {
-    match &mut node.value {
-        Value::Scalar(scalar) if scalar.text.contains("${") => {
-            match template::fill(&scalar.text, vars) {
-                Ok(text) => {
-                    scalar.text = text;
-                    scalar.form = Form::Filled;
-                    true
-                }
-                Err(error) => {
-                    wrong(node, &error);
-                    false
-                }
-            }
-        }
-        Value::Scalar(_) => true,
-        Value::List(items) => {
-            // All of them, also after one that cannot be filled in.
-            let filled: Vec<bool> = items
-                .iter_mut()
-                .map(|item| fill(item, vars, wrong))
-                .collect();
-            filled.into_iter().all(|filled| filled)
-        }
-        Value::Map(fields) => {
-            let filled: Vec<bool> = fields
-                .iter_mut()
-                .map(|(_, item)| fill(item, vars, wrong))
-                .collect();
-            filled.into_iter().all(|filled| filled)
         }
     }
 }
@@ -282,7 +244,7 @@ impl Walk<'_, '_> {
         for vars in [&scope.first, &scope.last] {
             let wrong = &mut self.found.wrong;
             let mut node = without_steps(step);
-            fill(&mut node, vars, &mut |node, error| {
+            fill_node(&mut node, vars, &mut |node, error| {
                 if !said.contains(&node.place) {
                     said.push(node.place);
                     wrong.push(template_wrong(sources, node, error, vars.keys()));
