@@ -10,6 +10,7 @@ use anyhow::Context;
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
 
 /// Exit code after an interruption.
 pub const EXIT_INTERRUPTED: i32 = 130;
@@ -22,17 +23,21 @@ impl Interrupt {
     /// Listens for the signals from now on.
     pub fn install() -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            let what = "cannot listen for signals";
-            // In this order: the second signal finds the flag set and ends the process.
-            signal_hook::flag::register_conditional_shutdown(
-                signal,
-                EXIT_INTERRUPTED,
-                Arc::clone(&asked),
-            )
-            .context(what)?;
-            signal_hook::flag::register(signal, Arc::clone(&asked)).context(what)?;
-        }
+        let mut signals =
+            Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot listen for signals")?;
+        let flag = Arc::clone(&asked);
+        // One thread takes them one after the other: in handlers, two signals that come at once, to
+        // two threads, could both take themselves for the first.
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for _ in signals.forever() {
+                    if flag.swap(true, Ordering::SeqCst) {
+                        signal_hook::low_level::exit(EXIT_INTERRUPTED);
+                    }
+                }
+            })
+            .context("cannot start the thread that listens for signals")?;
         Ok(Interrupt(asked))
     }
 
