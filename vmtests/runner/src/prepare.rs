@@ -19,6 +19,7 @@ use crate::matrix::Planned;
 use crate::qemu::Machine;
 use crate::qemu::devices;
 use crate::qemu::devices::Equipment;
+use crate::qemu::devices::NinePFolder;
 use crate::run::Common;
 use crate::scenario;
 use crate::share::ShareSpec;
@@ -55,6 +56,7 @@ pub struct Prepared {
     pub disks: Vec<DiskFile>,
     shares: Vec<ShareSpec>,
     tags: Vec<String>,
+    folders: Vec<NinePFolder>,
     console_log: PathBuf,
 }
 
@@ -85,8 +87,16 @@ impl Prepared {
             shares.push(share(BLOBS, blobs, true));
             shares.push(share(FIXTURES, fixtures, true));
         }
+        let mut folders = Vec::new();
         for need in &needs.shares {
             let dir = folder(&format!("share-{}", need.tag))?;
+            if need.nine_p {
+                folders.push(NinePFolder {
+                    tag: need.tag.clone(),
+                    dir: dir.clone(),
+                    read_only: need.read_only,
+                });
+            }
             shares.push(share(&need.tag, dir, need.read_only));
         }
         let logged = loses_power(planned);
@@ -102,6 +112,7 @@ impl Prepared {
             disks,
             shares,
             tags,
+            folders,
         })
     }
 
@@ -110,6 +121,7 @@ impl Prepared {
         Equipment {
             tags: &self.tags,
             disks: &self.disks,
+            folders: &self.folders,
         }
     }
 
@@ -135,6 +147,7 @@ impl Prepared {
                 Way::Cold => self.equipment(),
                 Way::Plug | Way::Restore => devices::NOTHING,
             },
+            folders: &self.folders,
             incoming: way == Way::Restore,
             gdb: common.gdb,
             console_log: &self.console_log,

@@ -201,7 +201,13 @@ fn needs(text: &mut String, scenario: &Scenario) {
         };
     }
     for share in &needs.shares {
-        let how = if share.read_only { ", read-only" } else { "" };
+        let mut how = String::new();
+        if share.read_only {
+            how += ", read-only";
+        }
+        if share.nine_p {
+            how += ", and by 9p";
+        }
         let _ = writeln!(
             text,
             "  a share `{}` at {}{how}",

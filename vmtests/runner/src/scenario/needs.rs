@@ -169,6 +169,10 @@ pub struct ShareNeed {
     /// Whether the guest may only read it.
     #[serde(default)]
     pub read_only: bool,
+    /// Offer the same folder by 9p too, with the tag as the source of a `mount_fs` of `9p`: the
+    /// server's own side of it is then the share.
+    #[serde(default, rename = "9p")]
+    pub nine_p: bool,
 }
 
 impl ShareNeed {
