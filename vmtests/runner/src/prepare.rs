@@ -87,6 +87,9 @@ impl Prepared {
             shares.push(share(BLOBS, blobs, true));
             shares.push(share(FIXTURES, fixtures, true));
         }
+        for (name, dir) in programs(planned)? {
+            shares.push(share(&program_tag(name), dir.clone(), true));
+        }
         let mut folders = Vec::new();
         for need in &needs.shares {
             let dir = folder(&format!("share-{}", need.tag))?;
@@ -178,6 +181,27 @@ impl Prepared {
     }
 }
 
+/// The programs that a scenario needs, by their names.
+fn programs<'a>(planned: &'a Planned<'_>) -> anyhow::Result<Vec<(&'a str, &'a PathBuf)>> {
+    let find = |name: &'a String| {
+        let dir = planned.index.programs.get(name).with_context(|| {
+            let known: Vec<&str> = planned.index.programs.keys().map(String::as_str).collect();
+            format!(
+                "{} has no programs `{name}` (it has: {}): is there a configs/programs/{name}.yaml? \
+                 Then make the index again",
+                planned.index.file.display(),
+                known.join(", ")
+            )
+        })?;
+        Ok((name.as_str(), dir))
+    };
+    planned.scenario.needs.programs.iter().map(find).collect()
+}
+
+fn program_tag(name: &str) -> String {
+    format!("programs-{name}")
+}
+
 /// Whether what is written to the disks must be logged, since the power is cut somewhere.
 fn loses_power(planned: &Planned<'_>) -> bool {
     let mut found = false;
@@ -194,16 +218,22 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
         tag: tag.to_owned(),
         at: format!("/{tag}"),
         read_only,
+        at_root: false,
     };
     let mut shares = vec![share(ARTIFACTS, false)];
     if !needs.images.is_empty() {
         shares.push(share(BLOBS, true));
         shares.push(share(FIXTURES, true));
     }
+    shares.extend(needs.programs.iter().map(|name| message::Share {
+        at_root: true,
+        ..share(&program_tag(name), true)
+    }));
     shares.extend(needs.shares.iter().map(|need| message::Share {
         tag: need.tag.clone(),
         at: need.mounted_at(),
         read_only: need.read_only,
+        at_root: false,
     }));
     let disks = needs
         .disks

@@ -200,6 +200,10 @@ fn needs(text: &mut String, scenario: &Scenario) {
             (fs, None) => writeln!(text, "{}, not mounted", fs.word()),
         };
     }
+    if !needs.programs.is_empty() {
+        let programs = needs.programs.join(", ");
+        let _ = writeln!(text, "  a distribution's programs: {programs}");
+    }
     for share in &needs.shares {
         let mut how = String::new();
         if share.read_only {

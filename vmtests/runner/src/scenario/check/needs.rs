@@ -57,7 +57,8 @@ pub(super) fn check(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) 
         Some(Err(error)) => drop(found.add(top("weight"), error)),
     }
     let twice = needs.shares.iter().filter(|share| share.nine_p).count();
-    let devices = needs.disks.len() + needs.shares.len() + twice + OWN_SHARES.len();
+    let shares_of_all = twice + needs.programs.len() + OWN_SHARES.len();
+    let devices = needs.disks.len() + needs.shares.len() + shares_of_all;
     if devices > MAX_PORTS {
         let more = MAX_PORTS - OWN_SHARES.len();
         let message = format!("too many disks and shares: a machine has room for {more}");
