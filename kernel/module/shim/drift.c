@@ -85,11 +85,6 @@ void cf_end_renaming(const struct cf_renaming *r)
 	dput(r->from);
 }
 
-void cf_write_subreq_terminated(struct netfs_io_subrequest *subreq, ssize_t result)
-{
-	netfs_write_subrequest_terminated(subreq, result, false);
-}
-
 #else
 
 struct dentry *cf_lookup(const char *name, u32 len, struct dentry *dir)
@@ -153,11 +148,6 @@ void cf_end_renaming(const struct cf_renaming *r)
 	struct renamedata rd = renamedata(r);
 
 	end_renaming(&rd);
-}
-
-void cf_write_subreq_terminated(struct netfs_io_subrequest *subreq, ssize_t result)
-{
-	netfs_write_subrequest_terminated(subreq, result);
 }
 
 #endif

@@ -14,7 +14,6 @@
 #define CF_BEFORE_7 (LINUX_VERSION_CODE < KERNEL_VERSION(7, 2, 0))
 
 struct dentry;
-struct netfs_io_subrequest;
 struct vfsmount;
 
 enum cf_drift_consts {
@@ -55,8 +54,5 @@ int cf_start_renaming(struct cf_renaming *r, struct dentry *from, struct dentry 
 		      struct dentry *to, const char *name, u32 len);
 int cf_rename(const struct cf_renaming *r);
 void cf_end_renaming(const struct cf_renaming *r);
-
-/* Ends a write of netfs's: how many bytes, or a negative error. */
-void cf_write_subreq_terminated(struct netfs_io_subrequest *subreq, ssize_t result);
 
 #endif

@@ -256,9 +256,10 @@ unsafe extern "C" fn prepare_write_subreq(subreq: *mut bindings::netfs_io_subreq
 
 /// As [`prepare_write_subreq`], for a subrequest that is on its way.
 unsafe extern "C" fn issue_write(subreq: *mut bindings::netfs_io_subrequest) {
-    let refused = super::errno::ENOBUFS.to_ret() as isize;
-    // SAFETY: netfs leaves the subrequest to whoever ends it, which is done here, once.
-    unsafe { bindings::cf_write_subreq_terminated(subreq, refused) };
+    let func = bindings::netfs_write_subrequest_terminated;
+    if let Some(term) = Termination::new(Some(func), subreq.cast()) {
+        term.end(Err(super::errno::ENOBUFS), false);
+    }
 }
 
 /// The operation of the kernels that have a place for it in their table.
