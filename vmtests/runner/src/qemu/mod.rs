@@ -226,7 +226,12 @@ impl Machine<'_> {
         let (accel, cpu) = match self.accel {
             Accel::Tcg => ("tcg,thread=multi", "max"),
             Accel::Kvm => ("kvm", "host"),
+            Accel::Counted => ("tcg,thread=single", "max"),
         };
+        if self.accel == Accel::Counted {
+            // An instruction takes 2^0 ns; a guest that waits skips the time.
+            line.pair("-icount", "shift=0,sleep=off");
+        }
         line.pair("-accel", accel);
         line.pair("-cpu", cpu);
         line.pair("-smp", self.cpus.to_string());

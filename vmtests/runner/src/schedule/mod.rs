@@ -162,7 +162,7 @@ fn demand(common: &Common, planned: &Planned<'_>, history: &History) -> Demand {
     }
     let needs = &planned.scenario.needs;
     let overhead = match common.accel {
-        Accel::Tcg => OVERHEAD_TCG,
+        Accel::Tcg | Accel::Counted => OVERHEAD_TCG,
         Accel::Kvm => OVERHEAD_KVM,
     };
     let memory = needs.memory.get().map_or(0, |memory| memory.0);
