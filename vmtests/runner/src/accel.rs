@@ -46,8 +46,8 @@ pub enum Accel {
     Tcg,
     /// By the processor.
     Kvm,
-    /// By translation, one instruction a nanosecond of the guest's time: for measuring. Waiting for
-    /// the host costs no time, so that what is measured is the same on a busy machine.
+    /// By translation, one instruction a nanosecond of the guest's time: for measuring. What does
+    /// not wait for the host takes the same time on a busy machine.
     Counted,
 }
 

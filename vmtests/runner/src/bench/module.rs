@@ -2,7 +2,7 @@
 //! `vmtest bench-module`: what an operation costs on the Rust module and on the C one, in guest
 //! instructions, side by side.
 //!
-//! Scenarios measure: a `measure` step called `op.NAME` is a row of NAME, its time the cost, an
+//! Scenarios measure: a `measure` step called `op.NAME` is a row of NAME, its busy time the cost, an
 //! instruction a nanosecond; one called `memory.NAME` is a row of what its objects keep of the
 //! kernel's unreclaimable slab. The case's variable `scale` is the row's scale.
 //!
@@ -143,7 +143,7 @@ impl Samples {
 /// The row that a measurement belongs to.
 fn row_of(name: &str, value: f64) -> Option<(&str, &'static str, f64)> {
     if let Some(op) = name.strip_prefix("op.") {
-        let op = op.strip_suffix(".seconds_per_object")?;
+        let op = op.strip_suffix(".busy_seconds_per_object")?;
         return Some((op, "instructions", value * 1e9));
     }
     let op = name.strip_prefix("memory.")?;
@@ -275,7 +275,7 @@ mod tests {
             (Module::Rust, [900e-9, 900e-9, 900e-9]),
         ] {
             for value in values {
-                let run = measured("op.close.seconds_per_object", value);
+                let run = measured("op.close.busy_seconds_per_object", value);
                 samples.add(&run, module, Some(&scale)).unwrap();
             }
         }
@@ -310,7 +310,7 @@ mod tests {
         assert!(samples.add(&failed, Module::C, Some(&scale)).is_err());
         let nothing = measured("other.seconds_per_object", 1.0);
         assert!(samples.add(&nothing, Module::C, Some(&scale)).is_err());
-        let good = measured("op.open.seconds_per_object", 1.0);
+        let good = measured("op.open.busy_seconds_per_object", 1.0);
         assert!(samples.add(&good, Module::C, None).is_err());
         assert!(samples.compare().is_err());
     }
@@ -322,6 +322,6 @@ mod tests {
             Some(("object", "bytes", 9830.0))
         );
         assert_eq!(row_of("memory.object.slab_bytes_per_object", 1.0), None);
-        assert_eq!(row_of("op.open.seconds", 1.0), None);
+        assert_eq!(row_of("op.open.busy_seconds", 1.0), None);
     }
 }

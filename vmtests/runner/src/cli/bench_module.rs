@@ -65,11 +65,9 @@ pub(super) fn run(args: &BenchModuleArgs) -> Result<i32, Refused> {
     let mut ready = make_ready(&settings)?;
     ready.common.accel = Accel::Counted;
     let measured = measure(args, &settings, &ready);
-    if ready.common.interrupt.asked() {
-        return Ok(EXIT_INTERRUPTED);
-    }
     let comparison = match measured {
-        Ok(comparison) => comparison,
+        Ok(Some(comparison)) => comparison,
+        Ok(None) => return Ok(EXIT_INTERRUPTED),
         Err(error) => {
             ready
                 .progress
@@ -106,11 +104,12 @@ pub(super) fn run(args: &BenchModuleArgs) -> Result<i32, Refused> {
     })
 }
 
+/// All runs, compared; none when they were interrupted.
 fn measure(
     args: &BenchModuleArgs,
     settings: &RunArgs,
     ready: &Ready,
-) -> anyhow::Result<Comparison> {
+) -> anyhow::Result<Option<Comparison>> {
     let index = &ready.common.index;
     let plans: Vec<Planned<'_>> = matrix::expand(&ready.scenarios, settings.module, index)
         .into_iter()
@@ -159,6 +158,9 @@ fn measure(
         ))
     })
     .map_err(|refused| refused.error)?;
+    if ready.common.interrupt.asked() {
+        return Ok(None);
+    }
     anyhow::ensure!(done == total, "{done} of {total} runs were carried out");
-    samples.compare()
+    samples.compare().map(Some)
 }

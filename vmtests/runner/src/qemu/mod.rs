@@ -229,8 +229,10 @@ impl Machine<'_> {
             Accel::Counted => ("tcg,thread=single", "max"),
         };
         if self.accel == Accel::Counted {
-            // An instruction takes 2^0 ns; a guest that waits skips the time.
-            line.pair("-icount", "shift=0,sleep=off");
+            // An instruction takes 2^0 ns. A guest that waits sees the host's time go by: with
+            // sleep=off it would skip to its next timer, and every limit would be over before a
+            // disk has answered.
+            line.pair("-icount", "shift=0,sleep=on");
         }
         line.pair("-accel", accel);
         line.pair("-cpu", cpu);
