@@ -12,6 +12,7 @@ use super::args::DEFAULT_OUT;
 use super::args::RunArgs;
 use super::exit;
 use super::ready::Ready;
+use super::ready::Set;
 use super::ready::carry_out;
 use super::ready::make_ready;
 use crate::accel::Accel;
@@ -64,7 +65,8 @@ pub(super) fn run(args: &BenchModuleArgs) -> Result<i32, Refused> {
     settings.boot_limit = settings.boot_limit.saturating_mul(PATIENCE as u32);
     let mut ready = make_ready(&settings)?;
     ready.common.accel = Accel::Counted;
-    let measured = measure(args, &settings, &ready);
+    let set = ready.only()?;
+    let measured = measure(args, &settings, &ready, set);
     let comparison = match measured {
         Ok(Some(comparison)) => comparison,
         Ok(None) => return Ok(EXIT_INTERRUPTED),
@@ -109,9 +111,10 @@ fn measure(
     args: &BenchModuleArgs,
     settings: &RunArgs,
     ready: &Ready,
+    set: &Set,
 ) -> anyhow::Result<Option<Comparison>> {
-    let index = &ready.common.index;
-    let plans: Vec<Planned<'_>> = matrix::expand(&ready.scenarios, settings.module, index)
+    let index = &set.index;
+    let plans: Vec<Planned<'_>> = matrix::expand(&set.scenarios, settings.module, index)
         .into_iter()
         .filter(|plan| match &plan.skip {
             None => true,
