@@ -61,6 +61,8 @@ impl Module {
             (self.sys_name(), need.params.clone(), need.load),
             // erofs is loaded where there is a cache for it to ask; it does not need the module.
             ("erofs", String::new(), need.load),
+            // For the scenarios that load it by a step.
+            ("cachefiles_probe", String::new(), false),
         ]
         .into_iter()
         .map(|(name, params, load)| ModuleFile {
