@@ -144,9 +144,6 @@ fn make(
                 &mut make,
                 &[(&sources, "cachefiles-rs"), (&kernel.kbuild, "build")],
             );
-            // The Makefile that 7.x leaves in its build folder names the folder it was made in, from
-            // where the cache has moved it.
-            make.arg(format!("KBUILD_OUTPUT={}", kernel.kbuild.display()));
             make.arg(format!("M={}", module.display()));
             if let Some(mutant) = mutant {
                 make.arg(format!("MUTANT={mutant}"));
