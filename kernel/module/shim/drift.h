@@ -20,7 +20,7 @@ enum cf_drift_consts {
 #if CF_BEFORE_7
 	CF_READ_HOLE_CLEAR = NETFS_READ_HOLE_CLEAR,
 #else
-	/* No caller asks for it any more: a value that none has. */
+	/* No filesystem asks for it any more; kernel/probe does, by a value that netfs does not use. */
 	CF_READ_HOLE_CLEAR = 0xff,
 #endif
 };

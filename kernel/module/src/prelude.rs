@@ -35,7 +35,7 @@ pub(crate) fn push<T, A: kernel::alloc::Allocator>(
     if len > capacity || capacity > u32::MAX as usize || len >= u32::MAX as usize {
         return Err(ENOMEM);
     }
-    crate::sys::compat::push(vec, value, flags)
+    crate::compat::push(vec, value, flags)
 }
 
 /// A vector of `len` zeros.

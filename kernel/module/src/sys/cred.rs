@@ -2,11 +2,11 @@
 //! Credentials under which the module touches the backing filesystem.
 
 use super::bindings;
-use super::compat::c_text;
 use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
 use super::inode::Inode;
+use super::text::c_text;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::str::CStr;

@@ -2,8 +2,6 @@
 //! Dentries of the backing filesystem.
 
 use super::bindings;
-use super::compat::c_ptr;
-use super::compat::c_text;
 use super::errno::check;
 use super::errno::check64;
 use super::errno::check_ptr;
@@ -13,6 +11,8 @@ use super::errno::ENOENT;
 use super::errno::ENOTDIR;
 use super::inode::Inode;
 use super::inode::InodeLock;
+use super::text::c_ptr;
+use super::text::c_text;
 use core::ptr::NonNull;
 use kernel::str::CStr;
 

@@ -3,7 +3,6 @@
 //! need two. Dropping a guard unlocks.
 
 use super::bindings;
-use super::compat::c_text;
 use super::dentry::Dentry;
 use super::errno::check;
 use super::errno::check_ptr;
@@ -13,6 +12,7 @@ use super::errno::ENOENT;
 use super::errno::ENOTDIR;
 use super::inode::Inode;
 use super::mount::Mount;
+use super::text::c_text;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use kernel::str::CStr;

@@ -2,10 +2,10 @@
 //! fscache's side of a cache: the cache cookie, volume cookies and object cookies.
 
 use super::bindings;
-use super::compat::c_ptr;
 use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
+use super::text::c_ptr;
 use crate::cache::Cache;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;

@@ -10,7 +10,6 @@
 
 pub(crate) mod anon;
 pub(crate) mod bindings;
-pub(crate) mod compat;
 pub(crate) mod complete;
 pub(crate) mod cred;
 pub(crate) mod dentry;
@@ -32,6 +31,7 @@ mod pinned;
 pub(crate) mod stats;
 pub(crate) mod subreq;
 pub(crate) mod sysctl;
+mod text;
 pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod user;

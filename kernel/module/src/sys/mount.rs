@@ -2,7 +2,6 @@
 //! The mount of the backing filesystem, and paths on it.
 
 use super::bindings;
-use super::compat::c_ptr;
 use super::cred::Cred;
 use super::dentry::Dentry;
 use super::errno::check;
@@ -10,6 +9,7 @@ use super::errno::check_ptr;
 use super::errno::Result;
 use super::errno::ENOENT;
 use super::file::File;
+use super::text::c_ptr;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use kernel::str::CStr;
