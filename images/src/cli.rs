@@ -24,6 +24,8 @@ use crate::kernel;
 use crate::kernel::Kernel;
 use crate::kernel::lockfile::KernelLock;
 use crate::module;
+use crate::profile;
+use crate::profile::Profile;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::toolchain::Toolchain;
@@ -89,6 +91,9 @@ struct KernelChoice {
     /// Build this source tree instead of the locked one, with the lock's configuration
     #[arg(long, value_name = "DIR")]
     kernel_src: Option<PathBuf>,
+    /// What is put on the lock's configuration: a file's name in configs/profiles
+    #[arg(long, value_name = "NAME", default_value = profile::DEFAULT)]
+    profile: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -234,7 +239,8 @@ fn perform(builder: &Builder, task: Task) -> Result<Vec<String>> {
 }
 
 fn build_kernel(builder: &Builder, choice: &KernelChoice, toolchain: &Toolchain) -> Result<Kernel> {
-    let lock = KernelLock::load(&builder.project, &choice.kernel)?;
+    let profile = Profile::load(&builder.project, &choice.profile)?;
+    let lock = KernelLock::load(&builder.project, &choice.kernel)?.under(&profile);
     match &choice.kernel_src {
         None => kernel::build::build(builder, &lock, toolchain),
         Some(source) => kernel::tree::build(builder, &lock, toolchain, source),
@@ -271,7 +277,8 @@ fn build_all(builder: &Builder, what: &BuildAll) -> Result<()> {
         schema: SCHEMA,
         kernel: kernel.name.clone(),
         release: kernel.release.clone(),
-        profile: "release".to_owned(),
+        profile: kernel.profile.clone(),
+        guest: Profile::load(&builder.project, &kernel.profile)?.guest()?,
         mutant: None,
         bzimage: kernel.bzimage.clone(),
         vmlinux: kernel.vmlinux.clone(),
