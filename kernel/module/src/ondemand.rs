@@ -425,7 +425,9 @@ pub(crate) fn copen(cache: &Cache, msg_id: u32, size: Result<i64>) -> Result {
         Err((e, result)) => {
             taken.payload.end(Err(e));
             // Those who waited for the object to be opened anew would ask for ever.
-            cache.ondemand.end_waiting(queue, Kind::Read, Err(EIO));
+            if !cfg!(cachefiles_mutant = "close-against-copen") {
+                cache.ondemand.end_waiting(queue, Kind::Read, Err(EIO));
+            }
             result
         }
     }
@@ -459,7 +461,13 @@ pub(crate) fn read_complete(object: &Object, queue: ObjectQueue, msg_id: u32) ->
 /// A daemon takes over from one that died: what that had becomes new again.
 pub(crate) fn restore(cache: &Cache) {
     if !cfg!(cachefiles_mutant = "daemon-restart") {
-        cache.ondemand.with(|table| table.restore());
+        cache.ondemand.with(|table| {
+            table.restore();
+            if cfg!(cachefiles_mutant = "restore-storm") {
+                // Nothing opens its object anew.
+                table.park();
+            }
+        });
     }
     cache.pollq().wake(EPOLLIN);
 }

@@ -28,7 +28,7 @@ fn key(dir: &Path, append: &str) -> Key {
         ports: 8,
         kernel: &file,
         initramfs: None,
-        append,
+        append: append.to_owned(),
         equipment: devices::NOTHING,
         incoming: false,
         gdb: None,
