@@ -218,6 +218,22 @@ void cf_kiocb_end_write(struct kiocb *iocb) { kiocb_end_write(iocb); }
 int cf_get_current_ioprio(void) { return get_current_ioprio(); }
 size_t cf_iov_iter_count(const struct iov_iter *iter) { return iov_iter_count(iter); }
 
+/* Parts of a client's write. */
+struct netfs_io_stream *cf_subreq_stream(struct netfs_io_subrequest *subreq)
+{
+	return &subreq->rreq->io_streams[subreq->stream_nr];
+}
+
+/* Leaves out what is to be skipped, takes in what lies behind the end, and keeps len bytes. */
+void cf_subreq_cut(struct netfs_io_subrequest *subreq, size_t skip, size_t grow, size_t len)
+{
+	subreq->transferred += skip;
+	subreq->len += grow;
+	iov_iter_advance(&subreq->io_iter, skip);
+	subreq->io_iter.count += grow;
+	iov_iter_truncate(&subreq->io_iter, len);
+}
+
 /* User memory. */
 unsigned long cf_copy_to_user(void __user *to, const void *from, unsigned long n)
 {

@@ -20,6 +20,8 @@ struct inode;
 struct iov_iter;
 struct kiocb;
 struct kstatfs;
+struct netfs_io_stream;
+struct netfs_io_subrequest;
 struct path;
 struct poll_table_struct;
 struct vfsmount;
@@ -45,6 +47,8 @@ enum cf_consts {
 	CF_COOKIE_NO_DATA_TO_READ = FSCACHE_COOKIE_NO_DATA_TO_READ,
 	CF_COOKIE_RETIRED = FSCACHE_COOKIE_RETIRED,
 	CF_ADV_WANT_CACHE_SIZE = FSCACHE_ADV_WANT_CACHE_SIZE,
+	CF_MAX_RW_COUNT = MAX_RW_COUNT,
+	CF_BIO_MAX_VECS = BIO_MAX_VECS,
 	CF_SREQ_COPY_TO_CACHE = NETFS_SREQ_COPY_TO_CACHE,
 	CF_SREQ_ONDEMAND = CACHEFILES_RS_SREQ_ONDEMAND,
 };
@@ -111,6 +115,10 @@ void cf_memalloc_nofs_restore(u32 flags);
 void cf_kiocb_end_write(struct kiocb *iocb);
 int cf_get_current_ioprio(void);
 size_t cf_iov_iter_count(const struct iov_iter *iter);
+
+/* Parts of a client's write. */
+struct netfs_io_stream *cf_subreq_stream(struct netfs_io_subrequest *subreq);
+void cf_subreq_cut(struct netfs_io_subrequest *subreq, size_t skip, size_t grow, size_t len);
 
 /* User memory. */
 unsigned long cf_copy_to_user(void __user *to, const void *from, unsigned long n);

@@ -18,6 +18,7 @@ use crate::namei::Directory;
 use crate::prelude::*;
 use crate::pure::limits::Limits;
 use crate::pure::limits::Percents;
+use crate::pure::status::Status;
 use crate::requests::Requests;
 use crate::space;
 use crate::space::BlockSize;
@@ -71,6 +72,8 @@ pub(crate) struct Cache {
     ondemand_mode: AtomicBool,
     /// Culling is wanted.
     pub(crate) culling: AtomicBool,
+    /// Something that the state line tells has changed since it was last read.
+    news: AtomicBool,
     /// Bytes under way to the disk, in blocks of the filesystem.
     pub(crate) b_writing: AtomicU64,
     /// Files that are no longer in use, since the daemon last asked.
@@ -114,6 +117,7 @@ impl Cache {
                 dead: AtomicBool::new(false),
                 ondemand_mode: AtomicBool::new(false),
                 culling: AtomicBool::new(false),
+                news: AtomicBool::new(false),
                 b_writing: AtomicU64::new(0),
                 f_released: AtomicU32::new(0),
                 b_released: AtomicU64::new(0),
@@ -155,6 +159,7 @@ impl Cache {
 
     /// Tells the daemon that there is something to read or to cull.
     pub(crate) fn state_changed(&self) {
+        self.news.store(true, Ordering::Release);
         self.pollq.wake(EPOLLIN | EPOLLOUT);
     }
 
@@ -163,6 +168,24 @@ impl Cache {
         self.b_released.fetch_add(blocks, Ordering::Relaxed);
         self.f_released.fetch_add(1, Ordering::Relaxed);
         self.state_changed();
+    }
+
+    /// Whether something has changed since the state was last taken.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// The state of a bound cache, for the daemon; what was released counts from here anew.
+    pub(crate) fn take_status(&self, bound: &Bound) -> Status {
+        // Before the counts are taken: what is released from here on is news again. C takes them
+        // first, and forgets what is released in between until the next change.
+        self.news.swap(false, Ordering::AcqRel);
+        Status {
+            culling: self.culling.load(Ordering::Relaxed),
+            limits: bound.backing.limits,
+            files_released: self.f_released.swap(0, Ordering::AcqRel),
+            blocks_released: self.b_released.swap(0, Ordering::AcqRel),
+        }
     }
 
     /// Stops the cache: from now on commands fail, and requests end with EIO.
@@ -229,7 +252,13 @@ impl Cache {
         ondemand: bool,
     ) -> Result {
         let cookie = CacheCookie::acquire(tag)?;
-        let (mnt, root, cred) = survey(dir, &Cred::for_kernel(secid)?)?;
+        let kernel_cred = Cred::for_kernel(secid).map_err(|e| {
+            if secid.is_some() {
+                pr_err!("Security denies the security context: {}\n", e.to_ret());
+            }
+            e
+        })?;
+        let (mnt, root, cred) = survey(dir, &kernel_cred)?;
         if cfg!(cachefiles_mutant = "backing-in-use") {
             core::mem::forget(Mount::look_up_dir(dir)?);
         }

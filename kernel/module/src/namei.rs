@@ -9,6 +9,7 @@
 use crate::cache::Backing;
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::error_inject;
 use crate::prelude::*;
 use crate::space;
 use crate::sys::dentry::Dentry;
@@ -105,7 +106,7 @@ fn find_or_make(
 ) -> Result<(Dentry, bool)> {
     let mut is_new = false;
     for _ in 0..TRIES {
-        let found = parent.lookup(name);
+        let found = error_inject::read().and_then(|()| parent.lookup(name));
         trace::lookup(None, parent.dir(), &found);
         let found = found.map_err(|e| {
             trace::vfs_error(None, parent.dir().inode(), e, word::LOOKUP);
@@ -118,6 +119,7 @@ fn find_or_make(
             return Ok((found, is_new));
         }
         let made = space::check(cache, backing, space::Need::create())
+            .and_then(|()| error_inject::write())
             .and_then(|()| parent.mkdir(&backing.mnt, found, DIR_MODE))
             .map_err(|e| {
                 trace::vfs_error(None, parent.dir().inode(), e, word::MKDIR);
@@ -148,7 +150,7 @@ fn unlink(
         cache.io_error("Unlink security error", e);
         return Err(e);
     }
-    let result = parent.unlink(victim);
+    let result = error_inject::remove().and_then(|()| parent.unlink(victim));
     if let Err(e) = result {
         if e == EIO {
             cache.io_error("Unlink failed", e);
@@ -246,7 +248,8 @@ fn try_bury(
         }
         Ok(()) => {
             trace::rename(object, victim, why);
-            locked.rename(victim, &grave).map_err(|e| {
+            let renamed = error_inject::read().and_then(|()| locked.rename(victim, &grave));
+            renamed.map_err(|e| {
                 trace::vfs_error(object, dir.inode(), e, word::RENAME);
                 if e != ENOMEM {
                     cache.io_error("Rename failed", e);
@@ -281,7 +284,8 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
     };
     let Ok(parent) = fan.lock_dir() else { return };
     let lookup = || {
-        parent.lookup(object.name()).map_err(|e| {
+        let found = error_inject::read().and_then(|()| parent.lookup(object.name()));
+        found.map_err(|e| {
             trace::vfs_error(Some(object), fan.inode(), e, word::LOOKUP);
         })
     };
@@ -300,7 +304,7 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
             Err(()) => return,
         }
     }
-    match parent.link(&file.dentry(), &place) {
+    match error_inject::read().and_then(|()| parent.link(&file.dentry(), &place)) {
         Ok(()) => {
             trace::link(object, file.inode());
             object.set_committed();

@@ -6,6 +6,7 @@
 
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::error_inject;
 use crate::prelude::*;
 use crate::pure::xattr as record;
 use crate::pure::xattr::Content;
@@ -57,9 +58,10 @@ pub(crate) fn set_object(cache: &Cache, object: &Object) -> Result {
     let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
     record::encode_object(&mut buf, object.cookie().object_size(), content, &aux)
         .map_err(|_| EIO)?;
-    let result = file
-        .want_write()
-        .and_then(|_write| file.dentry().set_xattr(attribute(), &buf));
+    let result = error_inject::write().and_then(|()| {
+        let _write = file.want_write()?;
+        file.dentry().set_xattr(attribute(), &buf)
+    });
     let inode = file.inode();
     match result {
         Ok(()) => trace::coherency(object, inode, content as u8, word::SET_OK),
@@ -83,7 +85,8 @@ pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Resul
     let len = record::object_len(aux.len()).ok_or(ENOMEM)?;
     let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
     let inode = file.inode();
-    let found = match file.dentry().get_xattr(attribute(), &mut buf) {
+    let read = error_inject::read().and_then(|()| file.dentry().get_xattr(attribute(), &mut buf));
+    let found = match read {
         Ok(n) => buf.get(..n).unwrap_or_default(),
         Err(e) => {
             trace::vfs_error(Some(object), Some(inode), e, word::GETXATTR);
@@ -116,9 +119,10 @@ pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Resul
 /// # Errors
 /// ENOMEM; any other stops the cache.
 pub(crate) fn remove_object(cache: &Cache, object: &Object, file: &File) -> Result {
-    let result = file
-        .want_write()
-        .and_then(|_write| file.dentry().remove_xattr(attribute()));
+    let result = error_inject::remove().and_then(|()| {
+        let _write = file.want_write()?;
+        file.dentry().remove_xattr(attribute())
+    });
     match result {
         Ok(()) => Ok(()),
         Err(e) => {
@@ -149,11 +153,10 @@ pub(crate) fn set_volume(
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
     let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
     record::encode_volume(&mut buf, &coherency).map_err(|_| EIO)?;
-    let result = bound
-        .backing
-        .mnt
-        .want_write()
-        .and_then(|_write| dir.set_xattr(attribute(), &buf));
+    let result = error_inject::write().and_then(|()| {
+        let _write = bound.backing.mnt.want_write()?;
+        dir.set_xattr(attribute(), &buf)
+    });
     match result {
         Ok(()) => trace::vol_coherency(vcookie, dir, word::VOL_SET_OK),
         Err(e) => {
@@ -175,7 +178,8 @@ pub(crate) fn check_volume(cache: &Cache, vcookie: &VolumeCookie, dir: &Dentry) 
     let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
     let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
-    let found = match dir.get_xattr(attribute(), &mut buf) {
+    let read = error_inject::read().and_then(|()| dir.get_xattr(attribute(), &mut buf));
+    let found = match read {
         Ok(n) => buf.get(..n).unwrap_or_default(),
         Err(e) => {
             trace::vfs_error(None, dir.inode(), e, word::GETXATTR);

@@ -29,6 +29,8 @@ pub(crate) mod ops;
 pub(crate) mod param;
 mod pinned;
 pub(crate) mod stats;
+pub(crate) mod subreq;
+pub(crate) mod sysctl;
 pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod user;

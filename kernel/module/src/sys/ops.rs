@@ -14,6 +14,7 @@ use super::netfs::Termination;
 use super::netfs::Want;
 use super::object::ObjRef;
 use super::object::Object;
+use super::subreq::WritePart;
 use crate::interface;
 use crate::io;
 use crate::volume;
@@ -244,18 +245,18 @@ unsafe extern "C" fn prepare_read(
     source
 }
 
-/// netfs asks whether a subrequest may be written to the cache. On-demand objects are written by the
-/// daemon only, so that netfs's own writes are refused; classic mode will answer otherwise.
 unsafe extern "C" fn prepare_write_subreq(subreq: *mut bindings::netfs_io_subrequest) {
-    // SAFETY: netfs holds the subrequest during the callback.
-    unsafe { bindings::netfs_prepare_write_failed(subreq) };
+    // SAFETY: netfs holds the subrequest during the callback, and nobody else knows it yet.
+    if let Some(part) = unsafe { WritePart::from_ptr(subreq) } {
+        io::prepare_write_part(&part);
+    }
 }
 
-/// As [`prepare_write_subreq`], for a subrequest that is on its way.
 unsafe extern "C" fn issue_write(subreq: *mut bindings::netfs_io_subrequest) {
-    let refused = super::errno::ENOBUFS.to_ret() as isize;
-    // SAFETY: netfs leaves the subrequest to whoever ends it, which is done here, once.
-    unsafe { bindings::netfs_write_subrequest_terminated(subreq.cast(), refused, false) };
+    // SAFETY: netfs leaves the subrequest to whoever ends it.
+    if let Some(part) = unsafe { WritePart::from_ptr(subreq) } {
+        io::issue_write(part);
+    }
 }
 
 /// The operation of the kernels that have a place for it in their table.
