@@ -357,7 +357,7 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
     let cookie = d.object.cookie();
     let volume_key = cookie.volume().key_with_nul();
     let len = message_len(d.op, &d.object).min(wire::MSG_MAX);
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     let n = wire::encode_open(
         &mut buf,
         d.msg_id,

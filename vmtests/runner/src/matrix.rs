@@ -62,6 +62,8 @@ impl Module {
             // erofs asks fscache, which netfs has, and needs neither module; where the module is
             // loaded by a step, such a step loads erofs too.
             ("erofs", String::new(), need.load),
+            // For the scenarios that load it by a step.
+            ("cachefiles_probe", String::new(), false),
         ]
         .into_iter()
         .map(|(name, params, load)| ModuleFile {

@@ -10,6 +10,7 @@
 
 pub(crate) mod anon;
 pub(crate) mod bindings;
+pub(crate) mod compat;
 pub(crate) mod complete;
 pub(crate) mod cred;
 pub(crate) mod dentry;

@@ -2,6 +2,7 @@
 //! The mount of the backing filesystem, and paths on it.
 
 use super::bindings;
+use super::compat::c_ptr;
 use super::cred::Cred;
 use super::dentry::Dentry;
 use super::errno::check;
@@ -49,7 +50,7 @@ impl Mount {
         // SAFETY: the path is a string that outlives the call; the result is written on success.
         let ret = unsafe {
             bindings::kern_path(
-                path.as_char_ptr(),
+                c_ptr(path),
                 bindings::cf_consts_CF_LOOKUP_DIRECTORY,
                 found.as_mut_ptr(),
             )

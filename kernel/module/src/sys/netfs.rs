@@ -211,15 +211,8 @@ impl Termination {
             Ok(n) => isize::try_from(n).unwrap_or(isize::MAX),
             Err(e) => to_ret(Err(e)) as isize,
         };
-        if let Some(func) = self.func {
-            call(func, self.data, value, was_async);
-        }
+        // SAFETY: function and argument came together from the caller of the transfer; this consumes
+        // them.
+        unsafe { super::compat::terminate(self.func, self.data, value, was_async) };
     }
-}
-
-type Terminate = unsafe extern "C" fn(*mut c_void, isize, bool);
-
-fn call(func: Terminate, data: *mut c_void, value: isize, was_async: bool) {
-    // SAFETY: function and argument came together from the caller of the transfer.
-    unsafe { func(data, value, was_async) };
 }
