@@ -161,7 +161,7 @@ fn demand(common: &Common, planned: &Planned<'_>, history: &History) -> Demand {
         };
     }
     let overhead = match common.accel {
-        Accel::Tcg => OVERHEAD_TCG,
+        Accel::Tcg | Accel::Counted => OVERHEAD_TCG,
         Accel::Kvm => OVERHEAD_KVM,
     };
     let memory = planned.memory().unwrap_or_default();
