@@ -16,9 +16,11 @@
 )]
 
 pub mod command;
+mod host;
 pub mod key;
 pub mod limits;
 pub mod number;
+pub mod protocol;
 pub mod requests;
 pub mod slots;
 pub mod status;

@@ -17,6 +17,7 @@ use crate::namei::Directory;
 use crate::prelude::*;
 use crate::pure::limits::Limits;
 use crate::pure::limits::Percents;
+use crate::pure::protocol;
 use crate::requests::Requests;
 use crate::space;
 use crate::space::BlockSize;
@@ -168,7 +169,7 @@ impl Cache {
     pub(crate) fn die(&self) {
         self.dead.store(true, Ordering::Release);
         if self.is_ondemand() {
-            self.ondemand.flush();
+            protocol::die(self);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::prelude::*;
 use crate::pure::command;
 use crate::pure::command::Command;
 use crate::pure::limits::Percents;
+use crate::pure::protocol;
 use crate::sys::cred;
 use crate::sys::device::PollTable;
 use crate::sys::mount::Mount;
@@ -127,7 +128,7 @@ pub(crate) fn poll(binding: &Binding, table: &PollTable<'_>) -> u32 {
     let cache = &binding.cache;
     table.wait(cache.pollq());
     let mut events = 0;
-    if cache.is_ondemand() && cache.ondemand.with(|requests| requests.has_waiting()) {
+    if cache.is_ondemand() && protocol::has_waiting(&**cache) {
         events |= EPOLLIN;
     }
     if cache.culling.load(Ordering::Relaxed) {

@@ -5,12 +5,16 @@
 
 #[path = "../../core/src/command.rs"]
 pub(crate) mod command;
+#[path = "../../core/src/host.rs"]
+mod host;
 #[path = "../../core/src/key.rs"]
 pub(crate) mod key;
 #[path = "../../core/src/limits.rs"]
 pub(crate) mod limits;
 #[path = "../../core/src/number.rs"]
 mod number;
+#[path = "../../core/src/protocol.rs"]
+pub(crate) mod protocol;
 #[path = "../../core/src/requests.rs"]
 pub(crate) mod requests;
 #[path = "../../core/src/slots.rs"]
