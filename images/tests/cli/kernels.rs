@@ -83,6 +83,19 @@ fn a_profile_is_another_kernel_and_the_lock_s_own_stays_what_it_was() {
 }
 
 #[test]
+fn several_kernels_need_an_index_each_and_a_tree_is_one_kernel() {
+    let world = World::new();
+    let build = |rest: &[&str]| {
+        let arguments = [&["build", "fake", "other"], rest].concat();
+        world.images(&arguments).assert().failure()
+    };
+    build(&["--out", "index.json"]).stderr(contains("{kernel}"));
+    let tree = world.path("linux").display().to_string();
+    build(&["--out", "{kernel}.json", "--kernel-src", &tree]).stderr(contains("name one lock"));
+    assert_eq!(world.runs(), 0);
+}
+
+#[test]
 fn an_unknown_kernel_is_an_error_that_lists_the_known_ones() {
     World::new()
         .images(&["kernel", "build", "6.66"])

@@ -16,7 +16,9 @@
 )]
 
 pub mod command;
+pub mod dio;
 mod host;
+pub mod inject;
 pub mod key;
 pub mod limits;
 pub mod number;

@@ -335,7 +335,7 @@ pub fn fd_released<H: Host>(host: &H, queue: ObjectQueue, id: u32) {
         if state.phase != Phase::Dropping {
             state.phase = Phase::Closed;
         }
-        if !has::<H>(Bug::ForgetsTheFd) {
+        if !has::<H>(Bug::ForgetsTheFd) && !cfg!(cachefiles_mutant = "close-before-cread") {
             table.renew_object(queue);
         }
         // Nobody needs to be told any more that the object goes; there is one CLOSE at most.
@@ -360,6 +360,7 @@ pub struct NoSuchRequest;
 ///
 /// # Errors
 /// [`NoSuchRequest`], without effect.
+#[allow(unexpected_cfgs)]
 pub fn answer_open<H: Host>(
     host: &H,
     msg_id: u32,
@@ -371,7 +372,8 @@ pub fn answer_open<H: Host>(
         let view = table.find(msg_id, Kind::Open)?;
         let queue = view.object;
         let object_id = table.object(queue).map_or(0, |state| state.id);
-        if answer.is_ok() && object_id == 0 {
+        let may_open = object_id != 0 || cfg!(cachefiles_mutant = "close-before-copen");
+        if answer.is_ok() && !may_open {
             return None;
         }
         let taken = table.complete(msg_id, Kind::Open, None).ok()?;
@@ -400,9 +402,11 @@ pub fn answer_open<H: Host>(
         Err(e) => {
             taken.payload.end(Err(e));
             // Those who waited for the object to be opened anew would ask for ever.
-            end_all(host, Failure::Gone, |table| {
-                table.pop_object_waiting(queue, Kind::Read)
-            });
+            if !cfg!(cachefiles_mutant = "close-against-copen") {
+                end_all(host, Failure::Gone, |table| {
+                    table.pop_object_waiting(queue, Kind::Read)
+                });
+            }
         }
     }
     Ok(())
@@ -445,7 +449,13 @@ pub fn answer_read<H: Host>(
 #[allow(unexpected_cfgs)]
 pub fn restore<H: Host>(host: &H) {
     if !cfg!(cachefiles_mutant = "daemon-restart") {
-        host.table().with(|table| table.restore());
+        host.table().with(|table| {
+            table.restore();
+            if cfg!(cachefiles_mutant = "restore-storm") {
+                // Nothing opens its object anew.
+                table.park();
+            }
+        });
     }
     if !has::<H>(Bug::RestoresSilently) {
         host.wake_daemon();

@@ -149,7 +149,7 @@ pub(crate) fn daemon_read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Resu
         Op::Close => deliver_close(cache, &delivery, out),
         Op::Read { off, len } => deliver_read(&delivery, off, len, out),
     };
-    if result.is_err() {
+    if result.is_err() && !cfg!(cachefiles_mutant = "failed-delivery") {
         protocol::hand_back(cache, &delivery);
     }
     result
@@ -171,6 +171,9 @@ fn deliver_close(cache: &Cache, d: &Delivery, out: &mut UserOut<'_>) -> Result<u
 }
 
 fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> Result<usize> {
+    if cfg!(cachefiles_mutant = "restore-kept-fd") && d.id != 0 {
+        return Err(EEXIST);
+    }
     let slot = FdSlot::reserve()?;
     let fd = OndemandFd::new(binding, &d.object, d.queue)?;
     let id = fd.id();
@@ -183,7 +186,7 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
     let cookie = d.object.cookie();
     let volume_key = cookie.volume().key_with_nul();
     let len = message_len(d.op, &d.object).min(wire::MSG_MAX);
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     let n = wire::encode_open(
         &mut buf,
         d.msg_id,

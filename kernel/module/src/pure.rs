@@ -5,8 +5,12 @@
 
 #[path = "../../core/src/command.rs"]
 pub(crate) mod command;
+#[path = "../../core/src/dio.rs"]
+pub(crate) mod dio;
 #[path = "../../core/src/host.rs"]
 mod host;
+#[path = "../../core/src/inject.rs"]
+pub(crate) mod inject;
 #[path = "../../core/src/key.rs"]
 pub(crate) mod key;
 #[path = "../../core/src/limits.rs"]
@@ -19,6 +23,8 @@ pub(crate) mod protocol;
 pub(crate) mod requests;
 #[path = "../../core/src/slots.rs"]
 pub(crate) mod slots;
+#[path = "../../core/src/status.rs"]
+pub(crate) mod status;
 #[path = "../../core/src/table.rs"]
 mod table;
 #[path = "../../core/src/wire.rs"]
