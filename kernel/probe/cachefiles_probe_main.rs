@@ -22,6 +22,9 @@ use kernel::prelude::*;
 mod abi;
 #[path = "src/batch.rs"]
 mod batch;
+#[path = "../module/src/compat.rs"]
+#[allow(dead_code)]
+mod compat;
 #[path = "src/input.rs"]
 mod input;
 #[path = "src/io.rs"]

@@ -10,6 +10,7 @@
 #include <linux/netfs.h>
 #include <linux/uio.h>
 
+#include "drift.h"
 #include "probe.h"
 
 #endif

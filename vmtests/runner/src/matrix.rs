@@ -59,7 +59,8 @@ impl Module {
         [
             ("netfs", String::new(), true),
             (self.sys_name(), need.params.clone(), need.load),
-            // erofs is loaded where there is a cache for it to ask; it does not need the module.
+            // erofs asks fscache, which netfs has, and needs neither module; where the module is
+            // loaded by a step, such a step loads erofs too.
             ("erofs", String::new(), need.load),
             // For the scenarios that load it by a step.
             ("cachefiles_probe", String::new(), false),
@@ -99,6 +100,13 @@ impl Planned<'_> {
     pub fn memory(&self) -> Result<u64, String> {
         let needed = self.scenario.needs.memory.get()?.0;
         Ok(needed.max(self.index.guest.least_memory))
+    }
+
+    /// Kernel parameters: the profile's, then the scenario's own, which win.
+    pub fn append(&self) -> String {
+        let both = [&self.index.guest.append, &self.scenario.needs.kernel.args];
+        let both: Vec<&str> = both.iter().map(|text| text.trim()).collect();
+        both.join(" ").trim().to_owned()
     }
 }
 
@@ -350,7 +358,7 @@ mod tests {
         };
         let files = Module::Rust.files(&need);
         let loaded: Vec<bool> = files.iter().map(|file| file.load).collect();
-        assert_eq!(loaded, [true, false, false]);
+        assert_eq!(loaded, [true, false, false, false]);
         assert_eq!(files[1].params, "debug=1");
         assert!(files[1].path.ends_with("/cachefiles_rs.ko"));
     }

@@ -146,7 +146,7 @@ impl<'a> Operation<'a> {
         self.ops().read.ok_or(EOPNOTSUPP)?;
         let holes = match holes {
             Holes::Ignore => bindings::netfs_read_from_hole_NETFS_READ_HOLE_IGNORE,
-            Holes::Clear => bindings::netfs_read_from_hole_NETFS_READ_HOLE_CLEAR,
+            Holes::Clear => bindings::cf_drift_consts_CF_READ_HOLE_CLEAR as _,
             Holes::Fail => bindings::netfs_read_from_hole_NETFS_READ_HOLE_FAIL,
         };
         let res: *mut bindings::netfs_cache_resources = &mut *self.res;
