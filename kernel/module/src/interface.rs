@@ -277,7 +277,7 @@ pub(crate) fn invalidate(object: &Object) -> bool {
     let Some(bound) = cache.bound() else {
         return false;
     };
-    if object.file().is_none() {
+    if object.file().is_none() || cfg!(cachefiles_mutant = "probe-invalidate") {
         object.cookie().resume_after_invalidation();
         return true;
     }

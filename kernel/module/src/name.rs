@@ -52,6 +52,10 @@ impl ObjectName {
             true => key.get(..8).unwrap_or(key),
             false => key,
         };
+        let key = match cfg!(cachefiles_mutant = "probe-keys") {
+            true => key.get(..189).unwrap_or(key),
+            false => key,
+        };
         let len = key::encode(key, &mut buf).map_err(|_| EINVAL)?;
         let name = buf.get(..len).ok_or(EINVAL)?;
         Ok(ObjectName(Name::new(name)?))
