@@ -21,6 +21,8 @@ use kernel::prelude::*;
 mod cache;
 #[path = "src/daemon.rs"]
 mod daemon;
+#[path = "src/debug.rs"]
+mod debug;
 #[path = "src/error_inject.rs"]
 mod error_inject;
 #[path = "src/interface.rs"]
