@@ -19,6 +19,8 @@ use kernel::prelude::*;
 
 #[path = "src/cache.rs"]
 mod cache;
+#[path = "src/compat.rs"]
+mod compat;
 #[path = "src/daemon.rs"]
 mod daemon;
 #[path = "src/debug.rs"]

@@ -28,6 +28,7 @@
 #include <trace/events/fscache.h>
 
 #include "cachefiles_rs.h"
+#include "drift.h"
 #include "object.h"
 #include "helpers.h"
 #include "trace.h"

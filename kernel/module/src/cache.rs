@@ -12,6 +12,7 @@
 
 use crate::daemon::Token;
 use crate::interface::ObjectList;
+use crate::interface::PAGE;
 use crate::namei;
 use crate::namei::Directory;
 use crate::prelude::*;
@@ -262,6 +263,9 @@ impl Cache {
             e
         })?;
         let (mnt, root, cred) = survey(dir, &kernel_cred)?;
+        if cfg!(cachefiles_mutant = "backing-in-use") {
+            core::mem::forget(Mount::look_up_dir(dir)?);
+        }
         let cred = cred.creating_like(root.inode().ok_or(ENOENT)?)?;
         let (limits, block_size) = {
             let _as_cache = cred.override_current();
@@ -275,6 +279,7 @@ impl Cache {
         };
         let (store, graveyard) = {
             let _as_cache = backing.cred.override_current();
+            check_holes(&backing, &root)?;
             let (store, _) = namei::get_directory(self, &backing, &root, kernel::c_str!("cache"))?;
             let (graveyard, _) =
                 namei::get_directory(self, &backing, &root, kernel::c_str!("graveyard"))?;
@@ -390,7 +395,7 @@ impl Cache {
 fn survey(dir: &CStr, cred: &Cred) -> Result<(Mount, Dentry, NewCred)> {
     let _as_cache = cred.override_current();
     let (mnt, root) = Mount::look_up_dir(dir)?;
-    if mnt.is_idmapped() {
+    if mnt.is_idmapped() && !cfg!(cachefiles_mutant = "bad-backing") {
         pr_warn!("File cache on idmapped mounts not supported\n");
         return Err(EINVAL);
     }
@@ -415,4 +420,28 @@ fn measure(mnt: &Mount, root: &Dentry, percents: &Percents) -> Result<(Limits, B
     let space = mnt.statfs()?;
     let block_size = BlockSize::new(space.block_size)?;
     Ok((Limits::new(percents, space.files, space.blocks), block_size))
+}
+
+/// Sees to it that the filesystem can tell holes from data, by a file without a name in `root` that
+/// is nothing but a hole. What is missing in the cache is a hole: where that passes for data, zeros
+/// are served in its place. C does not look.
+///
+/// # Errors
+/// EOPNOTSUPP when it cannot, or the filesystem's.
+fn check_holes(backing: &Backing, root: &Dentry) -> Result {
+    let file = match backing.mnt.open_tmpfile(root, &backing.cred) {
+        Ok(file) => file,
+        // A full disk must be bound to be culled. It has held a cache before, or will get no file.
+        Err(e) if e == ENOSPC || e == EDQUOT => return Ok(()),
+        Err(e) => {
+            pr_err!("Files without a name cannot be made: {}\n", e.to_ret());
+            return Err(e);
+        }
+    };
+    file.truncate(PAGE)?;
+    if file.seek_data(0)?.is_some() && !cfg!(cachefiles_mutant = "holes-needed") {
+        pr_err!("The filesystem cannot tell holes from data: what is not cached would be zeros\n");
+        return Err(EOPNOTSUPP);
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::prelude::*;
 use crate::space;
 use crate::sys::dentry::Dentry;
 use crate::sys::dirlock::DirLock;
-use crate::sys::dirlock::RenameLock;
+use crate::sys::dirlock::Renaming;
 use crate::sys::inode::Inode;
 use crate::sys::object::Object;
 use crate::sys::stats;
@@ -74,8 +74,7 @@ pub(crate) fn get_directory(
     dir: &Dentry,
     name: &CStr,
 ) -> Result<(Directory, bool)> {
-    let parent = dir.lock_dir()?;
-    let (subdir, is_new) = find_or_make(cache, backing, &parent, name)?;
+    let (parent, subdir, is_new) = find_or_make(cache, backing, dir.lock_dir()?, name)?;
     let inode = subdir.inode().ok_or(EIO)?;
     // The child is locked before the parent is let go: nobody can remove it in between.
     let locked = inode.lock();
@@ -98,12 +97,13 @@ pub(crate) fn get_directory(
     Ok((subdir, is_new))
 }
 
-fn find_or_make(
+/// Finds or makes the directory `name`; `parent` stays locked.
+fn find_or_make<'a>(
     cache: &Cache,
     backing: &Backing,
-    parent: &DirLock<'_>,
+    mut parent: DirLock<'a>,
     name: &CStr,
-) -> Result<(Dentry, bool)> {
+) -> Result<(DirLock<'a>, Dentry, bool)> {
     let mut is_new = false;
     for _ in 0..TRIES {
         let found = error_inject::read().and_then(|()| parent.lookup(name));
@@ -116,21 +116,27 @@ fn find_or_make(
             e
         })?;
         if !found.is_negative() {
-            return Ok((found, is_new));
+            return Ok((parent, found, is_new));
         }
-        let made = space::check(cache, backing, space::Need::create())
-            .and_then(|()| error_inject::write())
-            .and_then(|()| parent.mkdir(&backing.mnt, found, DIR_MODE))
-            .map_err(|e| {
-                trace::vfs_error(None, parent.dir().inode(), e, word::MKDIR);
-                pr_err!("mkdir {} failed with error {}\n", name, e.to_ret());
-                e
-            })?;
-        trace::mkdir(parent.dir(), &made);
+        let dir = parent.dir();
+        let ready = space::check(cache, backing, space::Need::create())
+            .and_then(|()| error_inject::write());
+        let made = match ready {
+            Ok(()) => parent.mkdir(&backing.mnt, found, DIR_MODE),
+            Err(e) => Err(e),
+        };
+        let made = made.map_err(|e| {
+            trace::vfs_error(None, dir.inode(), e, word::MKDIR);
+            pr_err!("mkdir {} failed with error {}\n", name, e.to_ret());
+            e
+        })?;
+        trace::mkdir(dir, &made.1);
+        parent = made.0;
+        let made = made.1;
         is_new = true;
         // Some filesystems instantiate another dentry than the one they were given.
         if !made.is_unhashed() && !made.is_negative() {
-            return Ok((made, is_new));
+            return Ok((parent, made, is_new));
         }
     }
     Err(EIO)
@@ -203,12 +209,6 @@ fn try_bury(
 ) -> Result {
     let count = cache.graves.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let name = crate::name::grave(time::real_seconds(), count)?;
-    let locked = RenameLock::take(dir, &bound.graveyard)?;
-    let dead = victim.inode().map_or(true, Inode::is_dead_dir);
-    if dead || !victim.is_child_of(dir) {
-        // Culled while the directory was not locked.
-        return Ok(());
-    }
     let refuse = |what: &'static str| {
         cache.io_error(what, EIO);
         Err(EIO)
@@ -216,15 +216,18 @@ fn try_bury(
     if !bound.graveyard.can_lookup() {
         return refuse("Graveyard no longer a directory");
     }
-    if locked.is_trap(victim) {
-        return refuse("May not make directory loop");
-    }
-    if victim.is_mountpoint() {
-        return refuse("Mountpoint in cache");
-    }
-    let grave = match locked.lookup_target(&name) {
-        Ok(grave) => grave,
+    let renaming = match Renaming::start(dir, victim, &bound.graveyard, &name) {
+        Ok(renaming) => renaming,
+        Err(EXDEV) => return Err(EXDEV),
         Err(e) => {
+            let dead = victim.inode().map_or(true, Inode::is_dead_dir);
+            if dead || victim.is_unhashed() || !victim.is_child_of(dir) {
+                // Culled while the directory was not locked.
+                return Ok(());
+            }
+            if e == EINVAL || e == ENOTEMPTY {
+                return refuse("May not make directory loop");
+            }
             trace::vfs_error(object, bound.graveyard.inode(), e, word::LOOKUP);
             if e == ENOMEM {
                 return Err(e);
@@ -232,23 +235,23 @@ fn try_bury(
             return refuse("Lookup error in the graveyard");
         }
     };
-    if !grave.is_negative() {
+    if victim.is_mountpoint() {
+        return refuse("Mountpoint in cache");
+    }
+    if !renaming.target().is_negative() {
         return Err(EEXIST);
     }
-    if grave.is_mountpoint() {
+    if renaming.target().is_mountpoint() {
         return refuse("Mountpoint in graveyard");
     }
-    if locked.is_trap(&grave) {
-        return refuse("May not make directory loop");
-    }
-    let result = match locked.may_rename(&bound.backing.mnt, victim, &grave) {
+    let result = match renaming.is_allowed(&bound.backing.mnt) {
         Err(e) => {
             cache.io_error("Rename security error", e);
             Err(e)
         }
         Ok(()) => {
             trace::rename(object, victim, why);
-            let renamed = error_inject::read().and_then(|()| locked.rename(victim, &grave));
+            let renamed = error_inject::read().and_then(|()| renaming.rename());
             renamed.map_err(|e| {
                 trace::vfs_error(object, dir.inode(), e, word::RENAME);
                 if e != ENOMEM {

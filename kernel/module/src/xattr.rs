@@ -29,7 +29,7 @@ fn attribute() -> &'static CStr {
 /// The coherency data of a volume, as the cookie has it now.
 fn coherency_of(vcookie: &VolumeCookie) -> Result<KVec<u8>> {
     let len = vcookie.copy_coherency(&mut []);
-    let mut data = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut data = zeroed(len)?;
     vcookie.copy_coherency(&mut data);
     Ok(data)
 }
@@ -37,7 +37,7 @@ fn coherency_of(vcookie: &VolumeCookie) -> Result<KVec<u8>> {
 /// The coherency data of an object, as the cookie has it now.
 fn aux_of(object: &Object) -> Result<KVec<u8>> {
     let len = object.cookie().copy_aux(&mut []);
-    let mut aux = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut aux = zeroed(len)?;
     object.cookie().copy_aux(&mut aux);
     Ok(aux)
 }
@@ -55,7 +55,7 @@ pub(crate) fn set_object(cache: &Cache, object: &Object) -> Result {
         object.content()
     };
     let len = record::object_len(aux.len()).ok_or(ENOMEM)?;
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     record::encode_object(&mut buf, object.cookie().object_size(), content, &aux)
         .map_err(|_| EIO)?;
     let result = error_inject::write().and_then(|()| {
@@ -64,10 +64,10 @@ pub(crate) fn set_object(cache: &Cache, object: &Object) -> Result {
     });
     let inode = file.inode();
     match result {
-        Ok(()) => trace::coherency(object, inode, content as u8, word::SET_OK),
+        Ok(()) => trace::coherency(object, inode, &aux, content as u8, word::SET_OK),
         Err(e) => {
             trace::vfs_error(Some(object), Some(inode), e, word::SETXATTR);
-            trace::coherency(object, inode, content as u8, word::SET_FAIL);
+            trace::coherency(object, inode, &aux, content as u8, word::SET_FAIL);
             if e != ENOMEM {
                 cache.io_error_of(object, "Failed to set xattr", e);
             }
@@ -83,7 +83,7 @@ pub(crate) fn set_object(cache: &Cache, object: &Object) -> Result {
 pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Result {
     let aux = aux_of(object)?;
     let len = record::object_len(aux.len()).ok_or(ENOMEM)?;
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     let inode = file.inode();
     let read = error_inject::read().and_then(|()| file.dentry().get_xattr(attribute(), &mut buf));
     let found = match read {
@@ -93,7 +93,7 @@ pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Resul
             if e == EIO {
                 cache.io_error_of(object, "Failed to read aux", e);
             }
-            trace::coherency(object, inode, 0, word::CHECK_XATTR);
+            trace::coherency(object, inode, &[], 0, word::CHECK_XATTR);
             return Err(e);
         }
     };
@@ -110,7 +110,7 @@ pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Resul
             (word::CHECK_DIRTY, Err(ESTALE))
         }
     };
-    trace::coherency(object, inode, content, why);
+    trace::coherency(object, inode, record::aux(found), content, why);
     result
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn set_volume(
 ) -> Result {
     let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     record::encode_volume(&mut buf, &coherency).map_err(|_| EIO)?;
     let result = error_inject::write().and_then(|()| {
         let _write = bound.backing.mnt.want_write()?;
@@ -177,7 +177,7 @@ pub(crate) fn set_volume(
 pub(crate) fn check_volume(cache: &Cache, vcookie: &VolumeCookie, dir: &Dentry) -> Result {
     let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     let read = error_inject::read().and_then(|()| dir.get_xattr(attribute(), &mut buf));
     let found = match read {
         Ok(n) => buf.get(..n).unwrap_or_default(),

@@ -31,6 +31,7 @@ mod pinned;
 pub(crate) mod stats;
 pub(crate) mod subreq;
 pub(crate) mod sysctl;
+mod text;
 pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod user;

@@ -48,6 +48,7 @@ static NETFS_OPS: Table<bindings::netfs_cache_ops> = Table(bindings::netfs_cache
     prepare_read: Some(prepare_read),
     prepare_write_subreq: Some(prepare_write_subreq),
     prepare_write: Some(prepare_write),
+    #[cfg(not(kernel_ge_7003))]
     prepare_ondemand_read: Some(prepare_ondemand_read),
     query_occupancy: Some(query_occupancy),
 });
@@ -186,9 +187,11 @@ unsafe extern "C" fn read(
     let res = unsafe { Resources::from_ptr(cres) };
     // SAFETY: the caller leaves the iterator to the transfer.
     let mut iter = unsafe { IovIter::from_ptr(iter) };
+    const CLEAR: bindings::netfs_read_from_hole =
+        bindings::cf_drift_consts_CF_READ_HOLE_CLEAR as bindings::netfs_read_from_hole;
     let hole = match hole {
         bindings::netfs_read_from_hole_NETFS_READ_HOLE_IGNORE => ReadHole::Ignore,
-        bindings::netfs_read_from_hole_NETFS_READ_HOLE_CLEAR => ReadHole::Clear,
+        CLEAR => ReadHole::Clear,
         _ => ReadHole::Fail,
     };
     let term = Termination::new(term_func, term_data);
@@ -260,6 +263,7 @@ unsafe extern "C" fn issue_write(subreq: *mut bindings::netfs_io_subrequest) {
 }
 
 /// The operation of the kernels that have a place for it in their table.
+#[cfg(not(kernel_ge_7003))]
 unsafe extern "C" fn prepare_ondemand_read(
     cres: *mut bindings::netfs_cache_resources,
     start: i64,
