@@ -252,11 +252,14 @@ pub(crate) fn issue_write(mut part: WritePart) {
         return part.end(Ok(len));
     };
     part.cut(&fit);
+    part.trace_prepare();
     let start = start.saturating_add(fit.skip as u64);
     if let Err(e) = prepare_write(part.resources(), start, fit.len, fit.len, true) {
         return part.end(Err(e));
     }
+    part.trace_write();
     if !part.resources().wait_for(Want::Write) {
+        part.trace_refused();
         return part.end(Err(ENOBUFS));
     }
     let res = part.resources();
