@@ -136,7 +136,7 @@ pub fn check_object(record: &[u8], object_size: u64, aux: &[u8]) -> Result<u8, O
         Err(ObjectMismatch::Type)
     } else if found != aux {
         Err(ObjectMismatch::Aux)
-    } else if size != object_size {
+    } else if size != object_size && !cfg!(cachefiles_mutant = "new-size") {
         Err(ObjectMismatch::Size)
     } else if content == Content::Dirty as u8 {
         Err(ObjectMismatch::Dirty)

@@ -127,7 +127,8 @@ pub(crate) fn poll(binding: &Binding, table: &PollTable<'_>) -> u32 {
     let cache = &binding.cache;
     table.wait(cache.pollq());
     let mut events = 0;
-    if cache.is_ondemand() && cache.ondemand.with(|requests| requests.has_waiting()) {
+    let waiting = cache.is_ondemand() && cache.ondemand.with(|requests| requests.has_waiting());
+    if waiting && !cfg!(cachefiles_mutant = "poll-loop") {
         events |= EPOLLIN;
     }
     if cache.culling.load(Ordering::Relaxed) {
@@ -270,7 +271,7 @@ fn cull(
         pr_err!("cull and inuse need a working directory\n");
         return Err(ENOTDIR);
     }
-    if !dir.is_below(&bound.store) {
+    if !dir.is_below(&bound.store) && !cfg!(cachefiles_mutant = "cull-outside") {
         pr_err!("The working directory is not in this cache\n");
         return Err(EXDEV);
     }

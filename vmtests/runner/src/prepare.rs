@@ -22,6 +22,7 @@ use crate::qemu::devices::Equipment;
 use crate::run::Common;
 use crate::scenario;
 use crate::share::ShareSpec;
+use crate::splat::Splats;
 use crate::store;
 use crate::vm::Observer;
 use crate::vm::Surroundings;
@@ -56,6 +57,7 @@ pub struct Prepared {
     shares: Vec<ShareSpec>,
     tags: Vec<String>,
     console_log: PathBuf,
+    splats: Splats,
 }
 
 impl Prepared {
@@ -102,6 +104,7 @@ impl Prepared {
             disks,
             shares,
             tags,
+            splats: common.splats.of_scenario(planned.scenario)?,
         })
     }
 
@@ -154,7 +157,7 @@ impl Prepared {
             Surroundings {
                 own: &common.own,
                 shares: &self.shares,
-                splats: &common.splats,
+                splats: &self.splats,
                 traces: Traces {
                     dir: self.dir.clone(),
                 },

@@ -60,6 +60,11 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
     let scenarios = scenario::load_all(&args.scenarios, args.filter.as_deref(), &overrides, &index)
         .map_err(|LoadError(wrong)| Refused::input(LoadError(wrong)))?;
     let splats = Splats::load(&args.splats).map_err(Refused::setup)?;
+    for scenario in &scenarios {
+        let wrong = |error: anyhow::Error| error.context(scenario.file.display().to_string());
+        let known = splats.of_scenario(scenario).map_err(wrong);
+        known.map_err(Refused::input)?;
+    }
     let qemu = qemu::find().map_err(Refused::setup)?;
     let own = std::env::current_exe()
         .context("cannot find this program's own file")
