@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The command line of `images`.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -24,6 +26,8 @@ use crate::kernel;
 use crate::kernel::Kernel;
 use crate::kernel::lockfile::KernelLock;
 use crate::module;
+use crate::profile;
+use crate::profile::Profile;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::toolchain::Toolchain;
@@ -66,8 +70,11 @@ enum Task {
 
 #[derive(Debug, Args)]
 struct BuildAll {
+    /// The kernels: names of locks in configs/kernels
+    #[arg(required = true, value_name = "KERNEL")]
+    kernels: Vec<String>,
     #[command(flatten)]
-    kernel: KernelChoice,
+    how: KernelHow,
     /// Also build the Rust module with this seeded bug, and an initramfs that holds it (repeatable)
     #[arg(long = "mutant", value_name = "NAME")]
     mutants: Vec<String>,
@@ -77,18 +84,27 @@ struct BuildAll {
     /// Which modules to build: with `c`, all but the Rust module
     #[arg(long, value_enum, default_value_t = Modules::All)]
     modules: Modules,
-    /// The index to write
+    /// The index to write; with several kernels their name takes the place of `{kernel}` in it
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    out: String,
 }
 
 #[derive(Debug, Args)]
 struct KernelChoice {
     /// The kernel: a lock's name in configs/kernels
     kernel: String,
+    #[command(flatten)]
+    how: KernelHow,
+}
+
+#[derive(Debug, Args)]
+struct KernelHow {
     /// Build this source tree instead of the locked one, with the lock's configuration
     #[arg(long, value_name = "DIR")]
     kernel_src: Option<PathBuf>,
+    /// What is put on the lock's configuration: a file's name in configs/profiles
+    #[arg(long, value_name = "NAME", default_value = profile::DEFAULT)]
+    profile: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -148,6 +164,9 @@ enum ErofsTask {
     },
 }
 
+/// What stands for the kernel's name in `build --out`.
+const PLACE: &str = "{kernel}";
+
 /// Runs the program; errors go to stderr with everything that led to them.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -185,7 +204,7 @@ fn perform(builder: &Builder, task: Task) -> Result<Vec<String>> {
     match task {
         Task::Build(what) => build_all(builder, &what).map(|()| Vec::new()),
         Task::Kernel(KernelTask::Build(choice)) => {
-            let kernel = build_kernel(builder, &choice, &Toolchain::find()?)?;
+            let kernel = build_kernel(builder, &choice.kernel, &choice.how, &Toolchain::find()?)?;
             Ok(vec![kernel.bzimage.display().to_string()])
         }
         Task::Kernel(KernelTask::Lock { kernel }) => {
@@ -198,7 +217,7 @@ fn perform(builder: &Builder, task: Task) -> Result<Vec<String>> {
         }
         Task::Module(ModuleTask::Build { kernel, mutant }) => {
             let toolchain = Toolchain::find()?;
-            let kernel = build_kernel(builder, &kernel, &toolchain)?;
+            let kernel = build_kernel(builder, &kernel.kernel, &kernel.how, &toolchain)?;
             let path = module::build(builder, &kernel, &toolchain, mutant.as_deref())?;
             Ok(vec![path.display().to_string()])
         }
@@ -209,7 +228,7 @@ fn perform(builder: &Builder, task: Task) -> Result<Vec<String>> {
             modules,
         }) => {
             let toolchain = Toolchain::find()?;
-            let kernel = build_kernel(builder, &kernel, &toolchain)?;
+            let kernel = build_kernel(builder, &kernel.kernel, &kernel.how, &toolchain)?;
             let rust = match modules {
                 Modules::All => Some(module::build(
                     builder,
@@ -233,23 +252,56 @@ fn perform(builder: &Builder, task: Task) -> Result<Vec<String>> {
     }
 }
 
-fn build_kernel(builder: &Builder, choice: &KernelChoice, toolchain: &Toolchain) -> Result<Kernel> {
-    let lock = KernelLock::load(&builder.project, &choice.kernel)?;
-    match &choice.kernel_src {
+fn build_kernel(
+    builder: &Builder,
+    name: &str,
+    how: &KernelHow,
+    toolchain: &Toolchain,
+) -> Result<Kernel> {
+    let profile = Profile::load(&builder.project, &how.profile)?;
+    let lock = KernelLock::load(&builder.project, name)?.under(&profile);
+    match &how.kernel_src {
         None => kernel::build::build(builder, &lock, toolchain),
         Some(source) => kernel::tree::build(builder, &lock, toolchain, source),
     }
 }
 
 fn build_all(builder: &Builder, what: &BuildAll) -> Result<()> {
+    let several = what.kernels.len() > 1;
+    if several && !what.out.contains(PLACE) {
+        bail!(
+            "--out {}: {} kernels need an index each; write it as target/images/{PLACE}.json",
+            what.out,
+            what.kernels.len()
+        );
+    }
+    if several && what.how.kernel_src.is_some() {
+        bail!("--kernel-src: a tree is one kernel; name one lock, whose configuration it gets");
+    }
     let toolchain = Toolchain::find()?;
-    let kernel = build_kernel(builder, &what.kernel, &toolchain)?;
+    for name in &what.kernels {
+        let out = PathBuf::from(what.out.replace(PLACE, name));
+        build_one(builder, what, name, &out, &toolchain)
+            .with_context(|| format!("building for kernel {name}"))?;
+    }
+    Ok(())
+}
+
+/// Builds all that runs on one kernel need, and writes its index.
+fn build_one(
+    builder: &Builder,
+    what: &BuildAll,
+    name: &str,
+    out: &Path,
+    toolchain: &Toolchain,
+) -> Result<()> {
+    let kernel = build_kernel(builder, name, &what.how, toolchain)?;
     let mut modules = std::collections::BTreeMap::new();
     if let Some(path) = kernel.module("cachefiles.ko") {
         modules.insert("c".to_owned(), path.clone());
     }
     let rust = match what.modules {
-        Modules::All => Some(module::build(builder, &kernel, &toolchain, None)?),
+        Modules::All => Some(module::build(builder, &kernel, toolchain, None)?),
         Modules::C => None,
     };
     if let Some(path) = &rust {
@@ -263,7 +315,7 @@ fn build_all(builder: &Builder, what: &BuildAll) -> Result<()> {
         false => what.mutants.clone(),
     };
     for name in &wanted {
-        let path = module::build(builder, &kernel, &toolchain, Some(name))?;
+        let path = module::build(builder, &kernel, toolchain, Some(name))?;
         let path = initramfs::build(builder, &kernel, Some(&path), &programs)?;
         mutants.insert(name.clone(), path);
     }
@@ -271,7 +323,8 @@ fn build_all(builder: &Builder, what: &BuildAll) -> Result<()> {
         schema: SCHEMA,
         kernel: kernel.name.clone(),
         release: kernel.release.clone(),
-        profile: "release".to_owned(),
+        profile: kernel.profile.clone(),
+        guest: Profile::load(&builder.project, &kernel.profile)?.guest()?,
         mutant: None,
         bzimage: kernel.bzimage.clone(),
         vmlinux: kernel.vmlinux.clone(),
@@ -283,5 +336,5 @@ fn build_all(builder: &Builder, what: &BuildAll) -> Result<()> {
     };
     let mut text = serde_json::to_vec_pretty(&index)?;
     text.push(b'\n');
-    cache::write_whole(&what.out, &text).context("cannot write the artifact index")
+    cache::write_whole(out, &text).context("cannot write the artifact index")
 }

@@ -20,8 +20,10 @@ pub struct Index {
     pub kernel: String,
     /// What the kernel calls itself: `6.12.117`.
     pub release: String,
-    /// Which configuration it has: `release`.
+    /// Which profile it was built with: `release`.
     pub profile: String,
+    /// What its guests need.
+    pub guest: Guest,
     /// The mutant that `initramfs` holds, if it is one.
     pub mutant: Option<String>,
     /// The image to boot.
@@ -38,6 +40,31 @@ pub struct Index {
     pub mutants: BTreeMap<String, PathBuf>,
     /// The erofs images, by name.
     pub images: BTreeMap<String, Image>,
+}
+
+/// What a profile asks of the guests that boot its kernels.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Guest {
+    /// Further kernel parameters.
+    pub append: String,
+    /// The least memory in bytes.
+    pub least_memory: u64,
+    /// Every limit of a run is multiplied by this.
+    pub limits: u32,
+    /// Whether kmemleak looks for lost memory after each run.
+    pub leak_scan: bool,
+}
+
+impl Default for Guest {
+    fn default() -> Self {
+        Self {
+            append: String::new(),
+            least_memory: 0,
+            limits: 1,
+            leak_scan: false,
+        }
+    }
 }
 
 /// One erofs image.

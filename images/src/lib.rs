@@ -20,6 +20,7 @@ pub mod index;
 pub mod initramfs;
 pub mod kernel;
 pub mod module;
+pub mod profile;
 pub mod progress;
 pub mod project;
 pub mod toolchain;

@@ -81,6 +81,8 @@ pub fn build(
             let mut make = command::clean("make");
             make.arg("-C")
                 .arg(&kernel.kbuild)
+                // A 7.x build folder remembers the name that it had before it was finished.
+                .arg(format!("O={}", kernel.kbuild.display()))
                 .arg(format!("-j{}", jobs()));
             make.args(toolchain.make_arguments());
             reproducible(

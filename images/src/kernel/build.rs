@@ -41,7 +41,7 @@ pub fn build(builder: &Builder, lock: &KernelLock, toolchain: &Toolchain) -> Res
     key.add("wishes", &wishes.text());
     toolchain.add_to(&mut key);
     let key = key.finish();
-    let what = format!("Linux {}", lock.version);
+    let what = lock.title();
     let folder = match builder.cache.find("kernel", &key) {
         Some(folder) => folder,
         None => {
@@ -67,14 +67,19 @@ pub fn build(builder: &Builder, lock: &KernelLock, toolchain: &Toolchain) -> Res
                 })?
         }
     };
-    open(&lock.name, key, &folder, folder.join("build"))
+    open(lock, key, &folder, folder.join("build"))
 }
 
 /// Opens a kernel that [`publish`] laid out.
 ///
 /// # Errors
 /// When something is missing from it.
-pub(super) fn open(name: &str, key: String, folder: &Path, kbuild: PathBuf) -> Result<Kernel> {
+pub(super) fn open(
+    lock: &KernelLock,
+    key: String,
+    folder: &Path,
+    kbuild: PathBuf,
+) -> Result<Kernel> {
     let release = fs::read_to_string(folder.join("release"))
         .with_context(|| format!("{} is damaged; remove it and build again", folder.display()))?;
     let mut modules = Vec::new();
@@ -83,7 +88,8 @@ pub(super) fn open(name: &str, key: String, folder: &Path, kbuild: PathBuf) -> R
     }
     modules.sort();
     Ok(Kernel {
-        name: name.to_owned(),
+        name: lock.name.clone(),
+        profile: lock.profile.clone(),
         release: release.trim().to_owned(),
         key,
         kbuild,

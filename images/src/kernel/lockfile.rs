@@ -8,6 +8,8 @@ use anyhow::Result;
 use anyhow::bail;
 use serde::Deserialize;
 
+use crate::profile;
+use crate::profile::Profile;
 use crate::project::Project;
 
 /// Where locks are, in the checkout.
@@ -20,6 +22,9 @@ pub struct KernelLock {
     /// The file's name without its ending: what the command line calls it.
     #[serde(skip)]
     pub name: String,
+    /// The profile whose fragments were put on top: see [`KernelLock::under`].
+    #[serde(skip)]
+    pub profile: String,
     /// The kernel's version: `6.12.117`.
     pub version: String,
     /// The Debian package that holds the source.
@@ -82,6 +87,22 @@ impl KernelLock {
         Self::parse(name, &text).with_context(|| format!("{file} is no kernel lock"))
     }
 
+    /// The lock with a profile's fragments on top of its own.
+    #[must_use]
+    pub fn under(mut self, profile: &Profile) -> Self {
+        self.profile.clone_from(&profile.name);
+        self.fragments.extend(profile.fragments.iter().cloned());
+        self
+    }
+
+    /// How people call such a kernel: `Linux 6.12.117`, `Linux 6.12.117 (debug)`.
+    pub fn title(&self) -> String {
+        match self.profile.as_str() {
+            profile::DEFAULT => format!("Linux {}", self.version),
+            profile => format!("Linux {} ({profile})", self.version),
+        }
+    }
+
     /// Reads a lock from its text.
     ///
     /// # Errors
@@ -89,6 +110,7 @@ impl KernelLock {
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let mut lock: Self = serde_yaml::from_str(text)?;
         lock.name = name.to_owned();
+        lock.profile = profile::DEFAULT.to_owned();
         if lock.sha256.len() != 64 || !lock.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             bail!("sha256: {:?} is not 64 hex digits", lock.sha256);
         }

@@ -18,6 +18,8 @@ use crate::filelock::FileLock;
 pub struct Kernel {
     /// The lock's name: `6.12`.
     pub name: String,
+    /// The profile it was built with: `release`.
+    pub profile: String,
     /// What the kernel calls itself: `6.12.117`.
     pub release: String,
     /// Names this build; what is built against the kernel has it in its own key.

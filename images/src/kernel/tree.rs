@@ -69,7 +69,7 @@ pub fn build(
             if built == state {
                 if let Some(published) = builder.cache.find("kernel", key) {
                     let kbuild = folder.join("build");
-                    let mut kernel = build::open(&lock.name, key.to_owned(), &published, kbuild)?;
+                    let mut kernel = build::open(lock, key.to_owned(), &published, kbuild)?;
                     kernel._in_use = Some(guard);
                     return Ok(kernel);
                 }
@@ -106,7 +106,7 @@ pub fn build(
     if let Some(state) = state {
         cache::write_whole(&stamp, format!("{state}\n{key}").as_bytes())?;
     }
-    let mut kernel = build::open(&lock.name, key, &published, out)?;
+    let mut kernel = build::open(lock, key, &published, out)?;
     kernel._in_use = Some(guard);
     Ok(kernel)
 }

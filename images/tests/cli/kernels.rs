@@ -54,6 +54,48 @@ fn a_changed_fragment_is_another_kernel_and_a_changed_comment_is_not() {
 }
 
 #[test]
+fn a_profile_is_another_kernel_and_the_lock_s_own_stays_what_it_was() {
+    let world = World::new();
+    world.images(&BUILD).assert().success();
+    world.write(
+        "checkout/configs/profiles/debug.yaml",
+        "fragments: [debug]\n",
+    );
+    world.write("checkout/configs/fragments/debug.config", "CONFIG_C=y\n");
+    let debug = [&BUILD[..], &["--profile", "debug"]].concat();
+    let out = world.images(&debug).assert().success();
+    assert_eq!(world.runs(), 2);
+    let image = String::from_utf8(out.get_output().stdout.clone()).unwrap();
+    let config = image.trim().replace("bzImage", "config");
+    let config = fs::read_to_string(config).unwrap();
+    assert!(
+        config.contains("CONFIG_A=y") && config.contains("CONFIG_C=y"),
+        "{config}"
+    );
+    world.images(&BUILD).assert().success();
+    assert_eq!(world.runs(), 2, "the lock's own kernel is still there");
+    let unknown = [&BUILD[..], &["--profile", "debgu"]].concat();
+    world
+        .images(&unknown)
+        .assert()
+        .failure()
+        .stderr(contains("debgu").and(contains("debug, release")));
+}
+
+#[test]
+fn several_kernels_need_an_index_each_and_a_tree_is_one_kernel() {
+    let world = World::new();
+    let build = |rest: &[&str]| {
+        let arguments = [&["build", "fake", "other"], rest].concat();
+        world.images(&arguments).assert().failure()
+    };
+    build(&["--out", "index.json"]).stderr(contains("{kernel}"));
+    let tree = world.path("linux").display().to_string();
+    build(&["--out", "{kernel}.json", "--kernel-src", &tree]).stderr(contains("name one lock"));
+    assert_eq!(world.runs(), 0);
+}
+
+#[test]
 fn an_unknown_kernel_is_an_error_that_lists_the_known_ones() {
     World::new()
         .images(&["kernel", "build", "6.66"])

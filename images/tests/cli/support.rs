@@ -95,6 +95,7 @@ impl World {
             "# why\nCONFIG_A=y\nCONFIG_B=m\n",
         );
         world.write("checkout/configs/kernels/other.yaml", "not read\n");
+        world.write("checkout/configs/profiles/release.yaml", "fragments: []\n");
         world.write("checkout/kernel/core/lib.rs", "// core\n");
         world.write(
             "checkout/kernel/module/main.rs",

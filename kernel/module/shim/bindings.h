@@ -25,6 +25,7 @@
 #include <linux/xarray.h>
 #include <trace/events/fscache.h>
 
+#include "cachefiles_rs.h"
 #include "object.h"
 #include "helpers.h"
 #include "trace.h"

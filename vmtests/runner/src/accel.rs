@@ -46,6 +46,9 @@ pub enum Accel {
     Tcg,
     /// By the processor.
     Kvm,
+    /// By translation, one instruction a nanosecond of the guest's time: for measuring. What does
+    /// not wait for the host takes the same time on a busy machine.
+    Counted,
 }
 
 impl Accel {
@@ -54,6 +57,7 @@ impl Accel {
         match self {
             Accel::Tcg => "tcg",
             Accel::Kvm => "kvm",
+            Accel::Counted => "icount",
         }
     }
 }
@@ -91,6 +95,7 @@ impl Choice {
         let name = match self.accel {
             Accel::Tcg => "TCG",
             Accel::Kvm => "KVM",
+            Accel::Counted => "TCG with a clock that counts instructions",
         };
         format!("accelerator: {name} ({})", self.why)
     }

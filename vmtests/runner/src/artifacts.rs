@@ -26,6 +26,9 @@ pub struct Index {
     pub release: String,
     /// Name of the build profile, such as `release`.
     pub profile: String,
+    /// What the profile asks of the guest.
+    #[serde(default)]
+    pub guest: Guest,
     /// The kernel that QEMU loads.
     pub bzimage: PathBuf,
     /// The kernel's ELF file with its symbols; absent in an index from before it could be debugged.
@@ -43,6 +46,41 @@ pub struct Index {
     pub mutants: BTreeMap<String, PathBuf>,
     /// erofs images by name.
     pub images: BTreeMap<String, Image>,
+}
+
+/// What a profile asks of the guests that boot its kernels.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Guest {
+    /// Further kernel parameters.
+    pub append: String,
+    /// The least memory in bytes.
+    pub least_memory: u64,
+    /// Every limit of a run is multiplied by this.
+    pub limits: u32,
+    /// Whether the kernel looks for lost memory when a run's steps are done.
+    pub leak_scan: bool,
+}
+
+impl Default for Guest {
+    fn default() -> Self {
+        Guest {
+            append: String::new(),
+            least_memory: 0,
+            limits: 1,
+            leak_scan: false,
+        }
+    }
+}
+
+/// The profile that nobody has to name.
+const USUAL_PROFILE: &str = "release";
+
+/// How a kernel built with a profile is called: `6.12`, `6.12-debug`.
+pub fn label(kernel: &str, profile: &str) -> String {
+    match profile {
+        USUAL_PROFILE | "" => kernel.to_owned(),
+        profile => format!("{kernel}-{profile}"),
+    }
 }
 
 /// An erofs image.
@@ -76,10 +114,16 @@ impl std::fmt::Display for IndexError {
 impl std::error::Error for IndexError {}
 
 impl Index {
+    /// How its kernel is called: `6.12`, `6.12-debug`.
+    pub fn label(&self) -> String {
+        label(&self.kernel, &self.profile)
+    }
+
     /// Reads an index and checks that the kernel and the initramfs are there.
     pub fn load(file: &Path) -> Result<Index, IndexError> {
         let again = format!(
-            "make it with `cargo run -p images -- build 6.12 --out {}`",
+            "make it with `cargo run -p images -- build 6.12 --out {}` (or another kernel of \
+             configs/kernels)",
             file.display()
         );
         let text = fs::read_to_string(file).map_err(|error| {

@@ -9,8 +9,11 @@ use std::path::PathBuf;
 use vmtest_protocol::message::ModuleFile;
 
 use crate::artifacts::Index;
+use crate::scenario::Asks;
+use crate::scenario::EROFS;
 use crate::scenario::KernelNeed;
 use crate::scenario::ModuleNeed;
+use crate::scenario::ONDEMAND;
 use crate::scenario::Scenario;
 
 /// A module under test.
@@ -76,6 +79,8 @@ pub struct Planned<'a> {
     pub scenario: &'a Scenario,
     /// On which module.
     pub module: Module,
+    /// On which kernel, and with what else was built for it.
+    pub index: &'a Index,
     /// The guest's root.
     pub initramfs: PathBuf,
     /// Folder under `runs/`.
@@ -84,16 +89,28 @@ pub struct Planned<'a> {
     pub skip: Option<String>,
 }
 
+impl Planned<'_> {
+    /// Memory of the guest in bytes: what the scenario needs, and no less than the profile does.
+    ///
+    /// # Errors
+    /// When the scenario's is no size.
+    pub fn memory(&self) -> Result<u64, String> {
+        let needed = self.scenario.needs.memory.get()?.0;
+        Ok(needed.max(self.index.guest.least_memory))
+    }
+}
+
 /// Every scenario with every module, or with `only` one. What the kernel or the index does not
 /// allow is skipped, visibly; a module that was asked for by name is known to be there.
 pub fn expand<'a>(
     scenarios: &'a [Scenario],
     only: Option<Module>,
-    index: &Index,
+    index: &'a Index,
 ) -> Vec<Planned<'a>> {
     let options = Options::of(index);
     let mut runs = Vec::new();
     for scenario in scenarios {
+        let asks = Asks::of(scenario);
         let unfit = unfit(&scenario.needs.kernel, index, &options);
         for module in Module::ALL {
             if only.is_some_and(|only| only != module) {
@@ -107,16 +124,36 @@ pub fn expand<'a>(
                     module.word()
                 )
             });
+            let absent = absent(asks, module, index, &options);
             runs.push(Planned {
                 scenario,
                 module,
+                index,
                 initramfs: index.initramfs.clone(),
-                folder: format!("{}-{}-{}", scenario.folder(), index.kernel, module.word()),
-                skip: unfit.clone().or(missing),
+                folder: format!("{}-{}-{}", scenario.folder(), index.label(), module.word()),
+                skip: unfit.clone().or(missing).or(absent),
             });
         }
     }
     runs
+}
+
+/// What a scenario's steps ask for and this kernel cannot have, with this module.
+fn absent(asks: Asks, module: Module, index: &Index, options: &Options) -> Option<String> {
+    // A kernel whose options are not known is taken for one that has everything: its runs fail
+    // where it has not.
+    let set = options.0.as_ref().ok()?;
+    let kernel = format!("kernel {} ({})", index.label(), index.release);
+    if asks.erofs && !set.contains(EROFS) {
+        return Some(format!(
+            "{kernel} cannot mount erofs images over fscache: CONFIG_{EROFS} is not there"
+        ));
+    }
+    // The Rust module brings the mode along.
+    let lacks = module == Module::C && asks.ondemand && !set.contains(ONDEMAND);
+    lacks.then(|| {
+        format!("{kernel}: its C module has no on-demand mode: CONFIG_{ONDEMAND} is not there")
+    })
 }
 
 /// A kernel version as it may stand in a scenario: `6.12`, `6.12.5`.
@@ -165,7 +202,7 @@ fn set_options(text: &str) -> BTreeSet<String> {
 
 /// Why a scenario makes no sense on the index's kernel; `None` when it does.
 fn unfit(need: &KernelNeed, index: &Index, options: &Options) -> Option<String> {
-    let kernel = format!("kernel {} ({})", index.kernel, index.release);
+    let kernel = format!("kernel {} ({})", index.label(), index.release);
     let wanted = |text: &Option<String>| text.as_deref().and_then(version);
     if need.at_least.is_some() || need.before.is_some() {
         let Some(release) = release_version(&index.release) else {
@@ -222,7 +259,8 @@ mod tests {
     fn skipped(kernel: &str) -> Vec<Option<String>> {
         let dir = tempfile::tempdir().unwrap();
         let scenarios = [scenario(kernel)];
-        let runs = expand(&scenarios, None, &index(dir.path()));
+        let index = index(dir.path());
+        let runs = expand(&scenarios, None, &index);
         assert_eq!(runs.len(), 2);
         runs.into_iter().map(|run| run.skip).collect()
     }
@@ -260,6 +298,36 @@ mod tests {
         let scenarios = [scenario("{config: [A]}")];
         let runs = expand(&scenarios, Some(Module::C), &index);
         assert!(runs[0].skip.as_ref().unwrap().contains("make it again"));
+    }
+
+    #[test]
+    fn what_the_kernel_has_not_is_skipped_for_whom_it_concerns() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = index(dir.path());
+        index.modules.insert("rust".to_owned(), "rust.ko".into());
+        let skips = |steps: &str, index: &Index| {
+            let text = format!("name: a\nabout: x\nsteps: {steps}\n");
+            let scenarios = [serde_yaml::from_str(&text).unwrap()];
+            let runs = expand(&scenarios, None, index);
+            runs.into_iter().map(|run| run.skip).collect::<Vec<_>>()
+        };
+        let daemon = "[{start_daemon: {}}]";
+        let [c, rust] = &skips(daemon, &index)[..] else {
+            panic!("two runs");
+        };
+        assert!(c.as_ref().unwrap().contains("no on-demand mode"), "{c:?}");
+        assert_eq!(*rust, None);
+        for skip in skips("[{mount: {image: i, at: /m}}]", &index) {
+            assert!(skip.unwrap().contains("cannot mount erofs images"));
+        }
+        let config = dir.path().join("config");
+        fs::write(
+            &config,
+            "CONFIG_CACHEFILES_ONDEMAND=y\nCONFIG_EROFS_FS_ONDEMAND=y\n",
+        )
+        .unwrap();
+        let both = "[{start_daemon: {}}, {mount: {image: i, at: /m}}]";
+        assert_eq!(skips(both, &index), [None, None]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Pair<'a> {
 /// A pair for each mutant of the index that the filter leaves.
 pub fn plan<'a>(
     scenarios: &'a [Scenario],
-    index: &Index,
+    index: &'a Index,
     filter: Option<&str>,
 ) -> anyhow::Result<Vec<Pair<'a>>> {
     let mut pairs = Vec::new();
@@ -50,8 +50,9 @@ pub fn plan<'a>(
         let planned = |role: &str, initramfs: &Path| Planned {
             scenario,
             module: Module::Rust,
+            index,
             initramfs: initramfs.to_owned(),
-            folder: format!("{role}-{name}-{}", index.kernel),
+            folder: format!("{role}-{name}-{}", index.label()),
             skip: None,
         };
         pairs.push(Pair {

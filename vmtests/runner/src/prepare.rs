@@ -62,7 +62,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// Makes folders and disks in `dir`, which the run has made.
-    pub fn make(common: &Common, planned: &Planned<'_>, dir: &Path) -> anyhow::Result<Self> {
+    pub fn make(planned: &Planned<'_>, dir: &Path) -> anyhow::Result<Self> {
         // QEMU and the helpers are told absolute names.
         let dir = dir
             .canonicalize()
@@ -82,8 +82,8 @@ impl Prepared {
         if !needs.images.is_empty() {
             let blobs = folder(evidence::BLOBS)?;
             let fixtures = folder(evidence::FIXTURES)?;
-            let images = scenario::images_named(planned.scenario, &common.index);
-            store::fill(&blobs, &fixtures, &common.index, &images)?;
+            let images = scenario::images_named(planned.scenario, planned.index);
+            store::fill(&blobs, &fixtures, planned.index, &images)?;
             shares.push(share(BLOBS, blobs, true));
             shares.push(share(FIXTURES, fixtures, true));
         }
@@ -129,11 +129,11 @@ impl Prepared {
             name: &planned.folder,
             accel: common.accel,
             cpus: needs.cpus.get().map_err(|error| anyhow!(error))?,
-            memory: needs.memory.get().map_err(|error| anyhow!(error))?.0,
+            memory: planned.memory().map_err(|error| anyhow!(error))?,
             ports: self.equipment().ports().map_err(|error| anyhow!(error))?,
-            kernel: &common.index.bzimage,
+            kernel: &planned.index.bzimage,
             initramfs: Some(&planned.initramfs),
-            append: "",
+            append: &planned.index.guest.append,
             equipment: match way {
                 Way::Cold => self.equipment(),
                 Way::Plug | Way::Restore => devices::NOTHING,

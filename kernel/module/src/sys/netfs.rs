@@ -100,6 +100,13 @@ impl Resources {
         unsafe { File::from_slot(slot) }
     }
 
+    /// Whether the operation is one of this module's cache.
+    pub(super) fn is_ours(&self) -> bool {
+        // SAFETY: valid while the operation lasts; from its beginning on the field does not change.
+        let ops = unsafe { (*self.as_ptr()).ops };
+        core::ptr::eq(ops, super::ops::netfs_ops())
+    }
+
     fn file_slot(&self) -> &AtomicPtr<c_void> {
         let res = self.as_ptr();
         // SAFETY: valid while the operation lasts.

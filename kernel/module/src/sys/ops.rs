@@ -258,6 +258,7 @@ unsafe extern "C" fn issue_write(subreq: *mut bindings::netfs_io_subrequest) {
     unsafe { bindings::netfs_write_subrequest_terminated(subreq.cast(), refused, false) };
 }
 
+/// The operation of the kernels that have a place for it in their table.
 unsafe extern "C" fn prepare_ondemand_read(
     cres: *mut bindings::netfs_cache_resources,
     start: i64,
@@ -266,8 +267,29 @@ unsafe extern "C" fn prepare_ondemand_read(
     flags: *mut usize,
     ino: bindings::ino_t,
 ) -> bindings::netfs_io_source {
-    // SAFETY: the caller's operation lasts during the callback.
+    // SAFETY: the caller's promises are the same.
+    unsafe { cachefiles_rs_prepare_ondemand_read(cres, start, len, i_size, flags, ino as u64) }
+}
+
+/// The same for any kernel, exported: see shim/cachefiles_rs.h.
+///
+/// # Safety
+/// `cres` are the resources of an operation that lasts during the call; `len` and `flags` are the
+/// caller's variables.
+#[no_mangle]
+unsafe extern "C" fn cachefiles_rs_prepare_ondemand_read(
+    cres: *mut bindings::netfs_cache_resources,
+    start: i64,
+    len: *mut usize,
+    i_size: i64,
+    flags: *mut usize,
+    ino: u64,
+) -> bindings::netfs_io_source {
+    // SAFETY: the caller's operation lasts during the call.
     let res = unsafe { Resources::from_ptr(cres) };
+    if !res.is_ours() {
+        return super::netfs::source::INVALID_READ;
+    }
     // SAFETY: the caller's variable, for this call.
     let len = unsafe { &mut *len };
     // SAFETY: the caller's variable, for this call.
@@ -277,13 +299,22 @@ unsafe extern "C" fn prepare_ondemand_read(
         len: *len,
         flags: *flags,
         end: u64::try_from(i_size).unwrap_or(0),
-        netfs_ino: ino as u64,
+        netfs_ino: ino,
     };
     let source = io::prepare_read(res, &mut wanted);
     *len = wanted.len;
     *flags = wanted.flags;
     source
 }
+
+// The header declares the function as it is here: otherwise the two have no common type.
+const _: () = {
+    let _ = if true {
+        bindings::cachefiles_rs_prepare_ondemand_read
+    } else {
+        cachefiles_rs_prepare_ondemand_read
+    };
+};
 
 unsafe extern "C" fn prepare_write(
     cres: *mut bindings::netfs_cache_resources,

@@ -16,6 +16,7 @@ use super::Cancel;
 use super::Context;
 use super::Done;
 use super::Stop;
+use super::idle;
 use super::lock;
 use super::merge;
 use super::wrong;
@@ -127,10 +128,12 @@ impl Context {
     /// The steps, and what they took.
     pub(super) fn measure(&self, measure: &Measure) -> Result<Done, Stop> {
         let before = self.counters()?;
+        let idle_before = idle::seconds();
         let start = Instant::now();
         let mut done = Done::default();
         self.sequence(&measure.steps, &mut done)?;
         let seconds = start.elapsed().as_secs_f64();
+        let idle_after = idle::seconds();
         let after = self.counters()?;
         let grown = |name: &str| -> f64 {
             match (before.get(name), after.get(name)) {
@@ -138,12 +141,16 @@ impl Context {
                 _ => 0.0,
             }
         };
-        let found = [
+        let mut found = vec![
             ("seconds", seconds, "s"),
             ("memory_bytes", -grown("memory.memavailable"), "bytes"),
             ("slab_bytes", grown("memory.slab"), "bytes"),
             ("unreclaimable_bytes", grown("memory.sunreclaim"), "bytes"),
         ];
+        if let (Some(before), Some(after)) = (idle_before, idle_after) {
+            let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+            found.push(("busy_seconds", seconds * cpus - (after - before), "s"));
+        }
         let objects = match &measure.objects {
             Some(count) => Some(count.get().map_err(wrong)?.max(1) as f64),
             None => None,

@@ -45,6 +45,7 @@ mod daemons;
 mod ending;
 mod flow;
 mod held;
+mod idle;
 mod observe;
 mod output;
 mod programs;

@@ -14,6 +14,9 @@ use crate::results;
 use crate::results::Outcome;
 use crate::results::RunResult;
 
+pub mod module;
+pub mod picture;
+
 /// Layout of the file.
 const SCHEMA: u32 = 1;
 
@@ -58,13 +61,17 @@ impl Table {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
-        if let Some(dir) = file.parent().filter(|dir| *dir != Path::new("")) {
-            std::fs::create_dir_all(dir)
-                .with_context(|| format!("cannot make {}", dir.display()))?;
-        }
-        let text = serde_json::to_string_pretty(self).context("the table as JSON")? + "\n";
-        results::replace(file, text.as_bytes())
+        write_json(self, file)
     }
+}
+
+/// Writes a table as JSON, making its folder.
+fn write_json(table: &impl Serialize, file: &Path) -> anyhow::Result<()> {
+    if let Some(dir) = file.parent().filter(|dir| *dir != Path::new("")) {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let text = serde_json::to_string_pretty(table).context("the table as JSON")? + "\n";
+    results::replace(file, text.as_bytes())
 }
 
 /// A run's time to its first step. Only a run that passed, and was started from where it should

@@ -15,9 +15,9 @@ pub(super) const DEFAULT_OUT: &str = "target/vmtest";
 /// What `run` and its relatives take.
 #[derive(Debug, Clone, Args)]
 pub(super) struct RunArgs {
-    /// The artifact index that `images build --out FILE` wrote
-    #[arg(long, value_name = "FILE")]
-    pub artifacts: PathBuf,
+    /// The artifact index that `images build --out FILE` wrote; several kernels are several of them
+    #[arg(long, value_name = "FILE", required = true)]
+    pub artifacts: Vec<PathBuf>,
     /// Only scenarios whose name contains this
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,

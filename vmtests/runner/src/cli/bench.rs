@@ -61,12 +61,13 @@ pub(super) fn run(args: &BenchArgs) -> Result<i32, Refused> {
             "--cold leaves nothing to compare with: start from memory snapshots is one of the rows"
         )));
     }
-    let plans = matrix::expand(&ready.scenarios, settings.module, &ready.common.index);
+    let set = ready.only()?;
+    let plans = matrix::expand(&set.scenarios, settings.module, &set.index);
     let plans: Vec<Planned<'_>> = plans.into_iter().filter(|run| run.skip.is_none()).collect();
     let Some(one) = plans.last() else {
         return Err(Refused::setup(anyhow!(
             "{}: no module to measure with",
-            ready.common.index.file.display()
+            set.index.file.display()
         )));
     };
     let measured = measure(args, &settings, &ready, &plans, one);

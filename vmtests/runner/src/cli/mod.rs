@@ -12,6 +12,7 @@ use crate::share;
 
 mod args;
 mod bench;
+mod bench_module;
 mod doctor;
 mod exit;
 mod explain;
@@ -52,6 +53,8 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Measure what a run costs by itself
     Bench(bench::BenchArgs),
+    /// Measure what operations cost on both modules, in instructions, side by side
+    BenchModule(bench_module::BenchModuleArgs),
     /// Say what this machine can do, and what to do about the rest
     Doctor(doctor::DoctorArgs),
     /// Make the reports anew from what a run left, also one that was killed
@@ -108,8 +111,16 @@ impl Refused {
 /// people type can be a bare one, so that there it says nothing.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
-    const TYPED: [&str; 8] = [
-        "bench", "run", "mutants", "shell", "replay", "doctor", "lint", "explain",
+    const TYPED: [&str; 9] = [
+        "bench",
+        "bench-module",
+        "run",
+        "mutants",
+        "shell",
+        "replay",
+        "doctor",
+        "lint",
+        "explain",
     ];
     let typed = |verb: &OsString| TYPED.iter().any(|known| verb == known);
     if arguments.get(1).is_some_and(typed) {
@@ -134,6 +145,7 @@ pub fn main() -> i32 {
         Verb::Shell(args) => shell::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::BenchModule(args) => bench_module::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Merge(args) => merge::run(&args),

@@ -12,12 +12,9 @@ use crate::mutants;
 /// Shows each scenario green on the Rust module, and red with its seeded bug; the exit code.
 pub(super) fn run(args: &RunArgs) -> Result<i32, Refused> {
     let ready = make_ready(args)?;
-    let pairs = mutants::plan(
-        &ready.scenarios,
-        &ready.common.index,
-        args.filter.as_deref(),
-    )
-    .map_err(Refused::input)?;
+    let set = ready.only()?;
+    let pairs = mutants::plan(&set.scenarios, &set.index, args.filter.as_deref())
+        .map_err(Refused::input)?;
     let planned = pairs.len();
     let mut report = mutants::Report::begin(&args.out).map_err(Refused::setup)?;
     let (controls, bugs): (Vec<_>, Vec<_>) = pairs

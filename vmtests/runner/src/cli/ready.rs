@@ -35,30 +35,90 @@ use crate::splat::Splats;
 /// Everything that is needed before the first machine; none of it is slow.
 pub(super) struct Ready {
     pub common: Common,
-    pub scenarios: Vec<Scenario>,
+    /// At least one, each kernel once.
+    pub sets: Vec<Set>,
     pub progress: Progress,
     /// Held until the end: two invocations must not write into one folder.
     _lock: File,
+}
+
+/// A kernel with what was built for it, and the scenarios, checked against that.
+pub(super) struct Set {
+    pub index: Index,
+    pub scenarios: Vec<Scenario>,
+}
+
+impl Ready {
+    /// The one kernel, for verbs that make no sense on several.
+    pub fn only(&self) -> Result<&Set, Refused> {
+        match self.sets.as_slice() {
+            [set] => Ok(set),
+            _ => Err(Refused::input(anyhow!(
+                "--artifacts: this is about one kernel; name one index"
+            ))),
+        }
+    }
+}
+
+/// Reads every index, and the scenarios for it.
+fn load_sets(args: &RunArgs, overrides: &Overrides) -> Result<Vec<Set>, Refused> {
+    let mut sets: Vec<Set> = Vec::new();
+    for file in &args.artifacts {
+        let index = Index::load(file).map_err(Refused::setup)?;
+        if let Some(there) = sets.iter().find(|set| set.index.label() == index.label()) {
+            return Err(Refused::input(anyhow!(
+                "{} and {} are both of kernel {}: their runs would have the same names",
+                there.index.file.display(),
+                file.display(),
+                index.label()
+            )));
+        }
+        if let Some(module) = args.module {
+            if !index.modules.contains_key(module.word()) {
+                return Err(Refused::setup(anyhow!(
+                    "{} has no module `{}`: build it with `cargo run -p images -- build {} \
+                     --profile {} --out {}`",
+                    index.file.display(),
+                    module.word(),
+                    index.kernel,
+                    index.profile,
+                    index.file.display()
+                )));
+            }
+        }
+        let scenarios =
+            scenario::load_all(&args.scenarios, args.filter.as_deref(), overrides, &index)
+                .map_err(|LoadError(wrong)| Refused::input(LoadError(wrong)))?;
+        sets.push(Set { index, scenarios });
+    }
+    Ok(sets)
+}
+
+/// How guest instructions are executed in all runs: under KVM only if every kernel runs there.
+fn choose_accel(
+    args: &RunArgs,
+    own: &Path,
+    qemu: &Path,
+    sets: &[Set],
+    progress: &Progress,
+) -> Result<accel::Accel, Refused> {
+    let mut chosen = None;
+    for set in sets {
+        let choice = accel::choose(args.accel, own, qemu, &set.index.bzimage);
+        let slower = chosen == Some(accel::Accel::Kvm) && choice.accel == accel::Accel::Tcg;
+        if chosen.is_none() || slower {
+            progress.remark(&choice.line());
+            chosen = Some(choice.accel);
+        }
+    }
+    chosen.ok_or_else(|| Refused::input(anyhow!("--artifacts: name at least one index")))
 }
 
 /// Gets everything ready, or says why not.
 pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
     let interrupt = Interrupt::install().map_err(Refused::setup)?;
     let overrides = Overrides::parse(&args.param).map_err(|text| Refused::input(anyhow!(text)))?;
-    let index = Index::load(&args.artifacts).map_err(Refused::setup)?;
-    if let Some(module) = args.module {
-        if !index.modules.contains_key(module.word()) {
-            return Err(Refused::setup(anyhow!(
-                "{} has no module `{}`: build it with `cargo run -p images -- build {} --out {}`",
-                index.file.display(),
-                module.word(),
-                index.kernel,
-                index.file.display()
-            )));
-        }
-    }
-    let scenarios = scenario::load_all(&args.scenarios, args.filter.as_deref(), &overrides, &index)
-        .map_err(|LoadError(wrong)| Refused::input(LoadError(wrong)))?;
+    let sets = load_sets(args, &overrides)?;
     let splats = Splats::load(&args.splats).map_err(Refused::setup)?;
     for scenario in &scenarios {
         let wrong = |error: anyhow::Error| error.context(scenario.file.display().to_string());
@@ -71,8 +131,7 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
         .map_err(Refused::setup)?;
     let lock = lock_folder(&args.out).map_err(Refused::setup)?;
     let progress = Progress::new(args.verbose);
-    let choice = accel::choose(args.accel, &own, &qemu, &index.bzimage);
-    progress.remark(&choice.line());
+    let accel = choose_accel(args, &own, &qemu, &sets, &progress)?;
     if let Some(killed) = markers::settle(&args.out).map_err(Refused::setup)? {
         progress.remark(&killed);
     }
@@ -80,9 +139,8 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
         common: Common {
             own,
             qemu,
-            accel: choice.accel,
+            accel,
             out: args.out.clone(),
-            index,
             splats,
             boot_limit: Duration::from_secs(args.boot_limit.into()),
             scale: args.limits,
@@ -92,7 +150,7 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
             keep_disks: args.keep_disks,
             interrupt,
         },
-        scenarios,
+        sets,
         progress,
         _lock: lock,
     })

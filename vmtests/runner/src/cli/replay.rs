@@ -102,7 +102,6 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
         scale: record.limits,
         keep_disks: args.keep_disks,
         interrupt,
-        index,
         snapshots: ready::snapshots(record.snapshots && !args.cold, &progress),
         gdb: None,
         seed: record.seed,
@@ -110,6 +109,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
     let planned = Planned {
         scenario: &scenario,
         module,
+        index: &index,
         initramfs,
         folder: record.folder.clone(),
         skip: None,

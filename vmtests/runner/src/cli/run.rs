@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Refused;
 use super::args::RunArgs;
 use super::exit;
+use super::ready::Set;
 use super::ready::carry_out;
 use super::ready::make_ready;
 use crate::github;
@@ -19,23 +20,21 @@ use crate::schedule::shard::Key;
 use crate::schedule::shard::Part;
 use crate::schedule::shard::Shard;
 
-/// Runs every scenario on both modules; the exit code.
+/// Runs every scenario on every kernel and both modules; the exit code.
 pub(super) fn run(args: &RunArgs) -> Result<i32, Refused> {
     let began = Instant::now();
     let ready = make_ready(args)?;
-    let mut runs = matrix::expand(&ready.scenarios, args.module, &ready.common.index);
+    let mut runs: Vec<Planned<'_>> = Vec::new();
+    for Set { index, scenarios } in &ready.sets {
+        runs.extend(matrix::expand(scenarios, args.module, index));
+    }
     let mut results = Results::begin(&args.out).map_err(Refused::setup)?;
     if let Some(shard) = args.shard {
         let durations = match &args.durations {
             Some(file) => Durations::read(file).map_err(Refused::input)?,
             None => Durations::default(),
         };
-        results.parts = vec![take_part(
-            &mut runs,
-            shard,
-            &durations,
-            &ready.common.index.kernel,
-        )];
+        results.parts = vec![take_part(&mut runs, shard, &durations)];
     }
     carry_out(args, &ready, &runs, |result| {
         let line = result.lines();
@@ -59,17 +58,12 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, Refused> {
 }
 
 /// Leaves only the runs of one shard; what there is to say about it.
-fn take_part(
-    runs: &mut Vec<Planned<'_>>,
-    shard: Shard,
-    durations: &Durations,
-    kernel: &str,
-) -> Part {
+fn take_part(runs: &mut Vec<Planned<'_>>, shard: Shard, durations: &Durations) -> Part {
     let keys: Vec<Key> = runs
         .iter()
         .map(|run| {
             let module = run.module.word().to_owned();
-            (run.scenario.title(), kernel.to_owned(), module)
+            (run.scenario.title(), run.index.label(), module)
         })
         .collect();
     let (parts, split) = shard::split(&keys, durations, shard.of);

@@ -53,7 +53,8 @@ pub(super) fn run(args: &ShellArgs) -> Result<i32, Refused> {
     }
     settings.module.get_or_insert(Module::Rust);
     let ready = make_ready(&settings)?;
-    let runs = matrix::expand(&ready.scenarios, settings.module, &ready.common.index);
+    let set = ready.only()?;
+    let runs = matrix::expand(&set.scenarios, settings.module, &set.index);
     let planned = choose(&runs, &name).map_err(|text| Refused::input(anyhow!(text)))?;
     if let Some(why) = &planned.skip {
         return Err(Refused::setup(anyhow!("{why}")));
@@ -67,7 +68,7 @@ pub(super) fn run(args: &ShellArgs) -> Result<i32, Refused> {
     };
     let debugging = args.gdb.then(|| {
         let wait = Duration::from_secs(args.gdb_wait.into());
-        Debugging::new(&ready.common.index, planned.module, wait)
+        Debugging::new(&set.index, planned.module, wait)
     });
     let mut common = ready.common.clone();
     if args.gdb {

@@ -147,7 +147,7 @@ pub(super) fn kvm(patient: &Patient<'_>, qemu: Option<&Path>, index: Option<&Ind
     let choice = accel::choose(patient.accel, patient.own, qemu, &index.bzimage);
     match choice.accel {
         Accel::Kvm => Point::ok(name, choice.why),
-        Accel::Tcg => Point::warn(
+        Accel::Tcg | Accel::Counted => Point::warn(
             name,
             format!("{}: {slower}", choice.why),
             "nothing has to be done; for speed, a machine whose KVM boots this kernel",

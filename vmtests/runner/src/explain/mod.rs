@@ -129,7 +129,7 @@ fn runs(text: &mut String, cases: &[Scenario], index: Option<&Index>) {
         let _ = writeln!(
             text,
             "  {title:<wide$}  {} {module:<5} {fate}",
-            index.kernel
+            index.label()
         );
     }
 }
@@ -360,7 +360,10 @@ mod tests {
             }))
             .unwrap()
         };
-        let text = explain(&cases(), Some(&index("CONFIG_KASAN=y\n")));
+        let text = explain(
+            &cases(),
+            Some(&index("CONFIG_KASAN=y\nCONFIG_CACHEFILES_ONDEMAND=y\n")),
+        );
         for part in [
             "a[fs=ext4]  6.12 c     must pass",
             "a[fs=ext2]  6.12 c     the C module must fail at `wrong`",

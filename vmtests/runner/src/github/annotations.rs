@@ -48,7 +48,7 @@ fn annotation(run: &RunResult, root: Option<&Path>) -> String {
         run.name(),
         run.outcome.word(),
         run.module,
-        run.kernel
+        run.label()
     );
     properties.push(format!("title={}", property(&title)));
     let reason: Vec<String> = run

@@ -52,7 +52,7 @@ fn symbol(outcome: Outcome) -> &'static str {
 
 /// A row for each scenario, a column for each kernel and module.
 fn table(runs: &[RunResult]) -> String {
-    let mut columns: Vec<(&str, &str)> = runs.iter().map(|r| (&*r.kernel, &*r.module)).collect();
+    let mut columns: Vec<(String, &str)> = runs.iter().map(|r| (r.label(), &*r.module)).collect();
     columns.sort_unstable();
     columns.dedup();
     let mut rows: BTreeMap<&str, Vec<&RunResult>> = BTreeMap::new();
@@ -74,7 +74,7 @@ fn table(runs: &[RunResult]) -> String {
         for column in &columns {
             let run = of_name
                 .iter()
-                .filter(|run| (&*run.kernel, &*run.module) == *column)
+                .filter(|run| (run.label(), &*run.module) == *column)
                 .max_by_key(|run| run.outcome);
             match run {
                 Some(run) => {
@@ -95,13 +95,13 @@ fn found_differences(runs: &[RunResult]) -> String {
     for c in runs.iter().filter(|run| run.module == "c") {
         let rust = runs
             .iter()
-            .find(|run| run.module == "rust" && (run.name(), &run.kernel) == (c.name(), &c.kernel));
+            .find(|run| run.module == "rust" && (run.name(), run.label()) == (c.name(), c.label()));
         let Some(rust) = rust else { continue };
         for found in differences(c, rust) {
             text += &format!(
                 "| {} | {} | {} | {} | {} |\n",
                 inline(c.name()),
-                inline(&c.kernel),
+                inline(&c.label()),
                 inline(&found.what),
                 inline(&found.c),
                 inline(&found.rust)
@@ -137,7 +137,7 @@ fn reasons(runs: &[RunResult]) -> String {
             symbol(run.outcome),
             html(run.name()),
             html(&run.module),
-            html(&run.kernel),
+            html(&run.label()),
             html(&short(&run.headline())),
             fenced(&format!("{}{more}", lines.join("\n")))
         );

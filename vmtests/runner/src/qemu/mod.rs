@@ -226,7 +226,14 @@ impl Machine<'_> {
         let (accel, cpu) = match self.accel {
             Accel::Tcg => ("tcg,thread=multi", "max"),
             Accel::Kvm => ("kvm", "host"),
+            Accel::Counted => ("tcg,thread=single", "max"),
         };
+        if self.accel == Accel::Counted {
+            // An instruction takes 2^0 ns. A guest that waits sees the host's time go by: with
+            // sleep=off it would skip to its next timer, and every limit would be over before a
+            // disk has answered.
+            line.pair("-icount", "shift=0,sleep=on");
+        }
         line.pair("-accel", accel);
         line.pair("-cpu", cpu);
         line.pair("-smp", self.cpus.to_string());

@@ -146,7 +146,7 @@ pub fn record(
         limits: common.scale,
         boot_limit: common.boot_limit.as_secs_f64(),
         artifacts: Artifacts::of(
-            &common.index,
+            planned.index,
             &planned.initramfs,
             planned.scenario,
             &common.snapshots.digests,

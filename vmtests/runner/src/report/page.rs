@@ -176,7 +176,7 @@ impl Page {
 fn columns(runs: &[RunResult]) -> Vec<(String, String)> {
     let all: BTreeSet<_> = runs
         .iter()
-        .map(|run| (run.kernel.clone(), run.module.clone()))
+        .map(|run| (run.label(), run.module.clone()))
         .collect();
     all.into_iter().collect()
 }
@@ -283,7 +283,7 @@ fn bad(runs: &[RunResult]) -> Vec<Bad> {
         .map(|run| Bad {
             look: run::look(run.outcome),
             name: clean::line(run.name()),
-            kernel: clean::line(&run.kernel),
+            kernel: clean::line(&run.label()),
             module: module_name(&run.module),
             href: run::id(run),
             headline: text::block(&run.headline(), 1),
@@ -295,7 +295,7 @@ fn cell(runs: &[&RunResult], (kernel, module): &(String, String)) -> Option<Cell
     // Of a run that was done again, the worst one speaks.
     let run = runs
         .iter()
-        .filter(|run| run.kernel == *kernel && run.module == *module)
+        .filter(|run| run.label() == *kernel && run.module == *module)
         .max_by_key(|run| run.outcome)?;
     Some(Cell {
         look: run::look(run.outcome),
@@ -316,7 +316,7 @@ fn both<'a>(runs: &[&'a RunResult]) -> Vec<(&'a RunResult, &'a RunResult)> {
     let rust = of("rust");
     of("c")
         .into_iter()
-        .filter_map(|c| Some((c, *rust.iter().find(|run| run.kernel == c.kernel)?)))
+        .filter_map(|c| Some((c, *rust.iter().find(|run| run.label() == c.label())?)))
         .collect()
 }
 
@@ -325,7 +325,7 @@ fn add_findings(findings: &mut Vec<Finding>, group: &str, runs: &[&RunResult]) {
         for difference in compare::differences(c, rust) {
             findings.push(Finding {
                 name: clean::line(c.name()),
-                kernel: clean::line(&c.kernel),
+                kernel: clean::line(&c.label()),
                 href: group.to_owned(),
                 difference: Difference {
                     what: clean::line(&difference.what),
@@ -340,9 +340,9 @@ fn add_findings(findings: &mut Vec<Finding>, group: &str, runs: &[&RunResult]) {
 
 impl Group {
     fn new(out: &Path, name: &str, runs: &[&RunResult], budget: Budget) -> Self {
-        let mut by_kernel: BTreeMap<&str, Vec<&RunResult>> = BTreeMap::new();
+        let mut by_kernel: BTreeMap<String, Vec<&RunResult>> = BTreeMap::new();
         for run in runs {
-            by_kernel.entry(&run.kernel).or_default().push(run);
+            by_kernel.entry(run.label()).or_default().push(run);
         }
         let sets = by_kernel
             .into_iter()
@@ -350,7 +350,7 @@ impl Group {
                 runs.sort_by(|a, b| a.module.cmp(&b.module));
                 let span = runs.iter().map(|run| run.seconds).fold(0.1, f64::max);
                 Set {
-                    kernel: clean::line(kernel),
+                    kernel: clean::line(&kernel),
                     pairs: both(&runs)
                         .first()
                         .map(|(c, rust)| compare::pairs(c, rust))

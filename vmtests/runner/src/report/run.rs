@@ -138,7 +138,7 @@ struct Blocked {
 
 /// The anchor of a run.
 pub(super) fn id(run: &RunResult) -> String {
-    let (name, kernel, module) = run.key();
+    let (name, kernel, module) = (run.name(), run.label(), &run.module);
     text::anchor("run", &format!("{name}-{kernel}-{module}"))
 }
 

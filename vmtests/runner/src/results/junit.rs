@@ -23,7 +23,7 @@ const MAX_MESSAGE: usize = 1 << 10;
 pub fn report(runs: &[RunResult]) -> Report {
     let mut suites: Vec<TestSuite> = Vec::new();
     for run in runs {
-        let name = format!("vmtest {}", run.kernel);
+        let name = format!("vmtest {}", run.label());
         let at = suites.iter().position(|suite| suite.name.as_str() == name);
         let at = at.unwrap_or_else(|| {
             suites.push(TestSuite::new(name.as_str()));
@@ -51,7 +51,7 @@ fn test_case(run: &RunResult) -> TestCase {
         status.set_description(capped(&run.reason, MAX_REASON));
     }
     let mut case = TestCase::new(run.name(), status);
-    case.set_classname(format!("{}.{}", run.kernel, run.module));
+    case.set_classname(format!("{}.{}", run.label(), run.module));
     case.set_time(Duration::try_from_secs_f64(run.seconds).unwrap_or_default());
     case.properties = properties(run);
     case.set_system_out(steps(run));

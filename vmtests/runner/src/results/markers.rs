@@ -120,7 +120,12 @@ pub fn settle(out: &Path) -> anyhow::Result<Option<String>> {
     for (dir, invocation, found) in look_at_all(out) {
         let Found::Killed(run) = found else { continue };
         end(&dir, &run)?;
-        names.push(format!("{} on {} ({})", run.name(), run.module, run.kernel));
+        names.push(format!(
+            "{} on {} ({})",
+            run.name(),
+            run.module,
+            run.label()
+        ));
         by = Some(invocation);
     }
     Ok(by.map(|by| {

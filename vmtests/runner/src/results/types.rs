@@ -16,6 +16,7 @@ use vmtest_protocol::template::Vars;
 
 use super::outcome::Outcome;
 use super::outcome::StepOutcome;
+use crate::artifacts;
 
 /// Lines of a reason that are printed.
 const SHOWN_LINES: usize = 40;
@@ -184,9 +185,14 @@ impl RunResult {
         }
     }
 
+    /// How its kernel is called: `6.12`, `6.12-debug`.
+    pub fn label(&self) -> String {
+        artifacts::label(&self.kernel, &self.profile)
+    }
+
     /// What tells runs apart.
-    pub fn key(&self) -> (&str, &str, &str) {
-        (self.name(), &self.kernel, &self.module)
+    pub fn key(&self) -> (&str, &str, &str, &str) {
+        (self.name(), &self.kernel, &self.profile, &self.module)
     }
 
     /// The reason in one line: its first one, and the next where the first only announces it.
@@ -215,9 +221,9 @@ impl RunResult {
     /// The line that is printed when the run ends, with its reason below it.
     pub fn lines(&self) -> String {
         let head = format!(
-            "{:<24} {:<6} {:<5} {:<8} {:7.1} s",
+            "{:<24} {:<10} {:<5} {:<8} {:7.1} s",
             self.name(),
-            self.kernel,
+            self.label(),
             self.module,
             self.outcome.word(),
             self.seconds

@@ -67,7 +67,7 @@ impl Run<'_> {
             Some(key) => key,
             None => return self.cold(prepared, boot),
         };
-        let patience = self.common.scaled(self.common.boot_limit);
+        let patience = self.scaled(self.common.boot_limit);
         let found = self
             .common
             .snapshots
@@ -143,7 +143,7 @@ impl Run<'_> {
     }
 
     fn save(&mut self, vm: &mut Vm, maker: Maker) -> Result<(), Failure> {
-        let limit = self.common.scaled(STATE_LIMIT);
+        let limit = self.scaled(STATE_LIMIT);
         let saved = match maker.files() {
             Err(error) => Err(format!("{error:#}")),
             Ok(files) => match vm.save(&files, limit) {
@@ -180,7 +180,7 @@ impl Run<'_> {
             .map_err(|error| {
                 Failure::Final(Verdict::new(Outcome::Error, format!("set-up: {error:#}")))
             })?;
-        let limit = self.common.scaled(STATE_LIMIT);
+        let limit = self.scaled(STATE_LIMIT);
         // QEMU needs a moment to start, in which its memory is filled.
         if let Err(error) = vm.load_memory(&snapshot.files.memory) {
             return Err(Failure::Restore(format!(
@@ -259,7 +259,7 @@ impl Run<'_> {
             unix_ns,
             seed: self.chance.bits(),
         })?;
-        hello(vm, Instant::now() + self.common.scaled(WAKE_LIMIT))
+        hello(vm, Instant::now() + self.scaled(WAKE_LIMIT))
     }
 
     /// A machine whose power was switched on and whose agent has spoken.
@@ -281,7 +281,7 @@ impl Run<'_> {
     }
 
     fn reach_agent(&mut self, vm: &mut Vm, started: Instant) -> Result<(), Trouble> {
-        let limit = self.common.scaled(self.common.boot_limit);
+        let limit = self.scaled(self.common.boot_limit);
         vm.connect_control(limit)?;
         let hello = hello(vm, started + limit)?;
         if hello.protocol != PROTOCOL_VERSION {
@@ -297,7 +297,7 @@ impl Run<'_> {
 
     /// Loads modules and mounts.
     fn set_up(&mut self, vm: &mut Vm, setup: Setup) -> Result<(), Verdict> {
-        let limit = Instant::now() + self.common.scaled(SETUP_LIMIT);
+        let limit = Instant::now() + self.scaled(SETUP_LIMIT);
         let done = vm.send(&ToAgent::Setup(setup)).and_then(|()| {
             vm.wait_for(limit, |message| match message {
                 FromAgent::SetupDone { error } => Some(error.clone()),

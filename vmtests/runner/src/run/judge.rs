@@ -31,7 +31,7 @@ impl Run<'_> {
         let head = match trouble {
             Trouble::Deadline if what == "boot" => format!(
                 "boot: the agent said nothing within {} s of QEMU's start; {}",
-                self.common.scaled(self.common.boot_limit).as_secs(),
+                self.scaled(self.common.boot_limit).as_secs(),
                 vm.stderr_tail()
             ),
             Trouble::Deadline if what.contains(':') => what.to_owned(),

@@ -13,7 +13,6 @@ use vmtest_protocol::message;
 use vmtest_protocol::message::Collected;
 
 use crate::accel::Accel;
-use crate::artifacts::Index;
 use crate::evidence;
 use crate::interrupt::Interrupt;
 use crate::matrix::Planned;
@@ -68,8 +67,6 @@ pub struct Common {
     pub accel: Accel,
     /// The results' folder.
     pub out: PathBuf,
-    /// What was built.
-    pub index: Index,
     /// What counts as a splat.
     pub splats: Splats,
     /// Time from QEMU's start to the agent's first message.
@@ -86,12 +83,6 @@ pub struct Common {
     pub keep_disks: bool,
     /// Ctrl-C.
     pub interrupt: Interrupt,
-}
-
-impl Common {
-    fn scaled(&self, limit: Duration) -> Duration {
-        limit.mul_f64(self.scale)
-    }
 }
 
 /// How a run ended, before it is made a [`RunResult`].
@@ -206,9 +197,9 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         about: scenario.about.clone(),
         rows: scenario.rows.clone(),
         refs: scenario.refs.clone(),
-        kernel: common.index.kernel.clone(),
+        kernel: planned.index.kernel.clone(),
         module: planned.module.word().to_owned(),
-        profile: common.index.profile.clone(),
+        profile: planned.index.profile.clone(),
         outcome: Outcome::Error,
         seconds: 0.0,
         reason: String::new(),
@@ -222,7 +213,7 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         boots: 0,
         seed: common.seed,
         params: scenario.params.clone(),
-        release: common.index.release.clone(),
+        release: planned.index.release.clone(),
         seconds_to_first_step: None,
         modules: Vec::new(),
         requests: message::Requests::default(),
@@ -251,6 +242,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// A limit for this machine and this kernel.
+    fn scaled(&self, limit: Duration) -> Duration {
+        limit.mul_f64(self.common.scale * f64::from(self.planned.index.guest.limits))
+    }
+
     /// Says what is under way.
     fn stage(&self, text: &str) {
         self.recorder.host(Level::Info, text);
@@ -259,7 +255,7 @@ impl Run<'_> {
 
     fn whole(&mut self) -> Verdict {
         self.stage("preparing");
-        let prepared = match Prepared::make(self.common, self.planned, &self.dir) {
+        let prepared = match Prepared::make(self.planned, &self.dir) {
             Ok(prepared) => prepared,
             Err(error) => return Verdict::new(Outcome::Error, format!("set-up: {error:#}")),
         };
@@ -312,7 +308,7 @@ impl Run<'_> {
 
     /// Which module is loaded is looked at before the steps: these may unload it.
     fn check_module(&mut self, vm: &mut Vm) -> Option<Verdict> {
-        let collected = match self.collect(vm, self.common.scaled(COLLECT_LIMIT)) {
+        let collected = match self.collect(vm, self.scaled(COLLECT_LIMIT)) {
             Ok(collected) => collected,
             Err(trouble) => return Some(self.judge("looking at the modules", &trouble, vm)),
         };
@@ -327,7 +323,7 @@ impl Run<'_> {
         self.stage("collecting");
         let collected = match self.off {
             true => self.collected_before(),
-            false => match self.collect(vm, self.common.scaled(COLLECT_LIMIT)) {
+            false => match self.collect(vm, self.scaled(COLLECT_LIMIT)) {
                 Ok(collected) => collected,
                 Err(trouble) => return self.judge("collecting evidence", &trouble, vm),
             },
@@ -346,7 +342,7 @@ impl Run<'_> {
     }
 
     fn power_off(&mut self, vm: &mut Vm) -> Option<Verdict> {
-        let limit = self.common.scaled(POWER_OFF_LIMIT);
+        let limit = self.scaled(POWER_OFF_LIMIT);
         let off = vm
             .send(&ToAgent::PowerOff)
             .and_then(|()| vm.wait_for_end(limit));
@@ -372,9 +368,9 @@ impl Run<'_> {
         if self.off {
             return Some(self.collected_before());
         }
-        let collected = self.collect(vm, self.common.scaled(COLLECT_LIMIT_BAD)).ok();
+        let collected = self.collect(vm, self.scaled(COLLECT_LIMIT_BAD)).ok();
         if collected.is_some() && vm.send(&ToAgent::PowerOff).is_ok() {
-            let _ = vm.wait_for_end(self.common.scaled(POWER_OFF_LIMIT_BAD));
+            let _ = vm.wait_for_end(self.scaled(POWER_OFF_LIMIT_BAD));
         }
         collected
     }

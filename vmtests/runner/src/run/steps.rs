@@ -65,7 +65,7 @@ impl Run<'_> {
     pub(super) fn steps(&mut self, prepared: &Prepared, vm: &mut Vm) -> Option<Verdict> {
         let scenario = self.planned.scenario;
         let limit = match scenario.limit.get() {
-            Ok(limit) => self.common.scaled(limit.0),
+            Ok(limit) => self.scaled(limit.0),
             Err(error) => return Some(Verdict::new(Outcome::Error, error)),
         };
         let whole = Instant::now() + limit;
@@ -129,14 +129,14 @@ impl Run<'_> {
             .map_err(|error| error.to_string())
             .and_then(|step| step.limit())
             .map_err(|error| Stop::error(what, error))?;
-        let limit = self.common.scaled(limit);
+        let limit = self.scaled(limit);
         let run = ToAgent::Run {
             id,
             step: Box::new(step.clone()),
             vars: vars.clone(),
             timeout_ms: limit.as_millis() as u64,
         };
-        let deadline = (Instant::now() + limit + self.common.scaled(STEP_GRACE)).min(whole);
+        let deadline = (Instant::now() + limit + self.scaled(STEP_GRACE)).min(whole);
         let ended = vm.send(&run).and_then(|()| {
             vm.wait_for(deadline, |message| match message {
                 FromAgent::StepEnded {
@@ -162,7 +162,7 @@ impl Run<'_> {
                     (Trouble::Deadline, false) => format!(
                         "{what}: no answer within its {} s and {} s more: the guest is stuck",
                         limit.as_secs(),
-                        self.common.scaled(STEP_GRACE).as_secs()
+                        self.scaled(STEP_GRACE).as_secs()
                     ),
                     _ => what.to_owned(),
                 };

@@ -40,7 +40,7 @@ impl Run<'_> {
             .resolve(vars)
             .map_err(|error| Stop::error(what, error.to_string()))?;
         let limit = step.limit().map_err(|error| Stop::error(what, error))?;
-        let until = whole.min(began + self.common.scaled(limit));
+        let until = whole.min(began + self.scaled(limit));
         match &step.action {
             Action::Group(group) => {
                 let mut vars = vars.clone();
@@ -120,7 +120,7 @@ impl Run<'_> {
             None => u64::MAX,
         };
         let end = match &repeat.span {
-            Some(span) => Some(Instant::now() + self.common.scaled(span.get().map_err(wrong)?.0)),
+            Some(span) => Some(Instant::now() + self.scaled(span.get().map_err(wrong)?.0)),
             None => None,
         };
         if from >= to {

@@ -23,6 +23,7 @@ use vmtest_protocol::value::Count;
 use vmtest_protocol::value::Span;
 use vmtest_protocol::value::seconds;
 
+mod asks;
 mod cases;
 mod check;
 mod de;
@@ -36,6 +37,9 @@ mod source;
 mod tests;
 mod tree;
 
+pub use asks::Asks;
+pub use asks::EROFS;
+pub use asks::ONDEMAND;
 pub use cases::Case;
 pub use cases::Matrix;
 pub use cases::text_of;

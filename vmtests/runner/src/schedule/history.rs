@@ -77,7 +77,7 @@ impl History {
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).with_context(what)?;
         // Another process may have remembered more in the meantime.
         self.runs = read(&file);
-        let key = key(run.name(), &run.kernel, &run.module, &run.accel);
+        let key = key(run.name(), &run.label(), &run.module, &run.accel);
         let seconds = match self.seconds(&key) {
             Some(old) => old + (run.seconds - old) * NEW,
             None => run.seconds,

@@ -160,15 +160,14 @@ fn demand(common: &Common, planned: &Planned<'_>, history: &History) -> Demand {
             seconds: 0.0,
         };
     }
-    let needs = &planned.scenario.needs;
     let overhead = match common.accel {
-        Accel::Tcg => OVERHEAD_TCG,
+        Accel::Tcg | Accel::Counted => OVERHEAD_TCG,
         Accel::Kvm => OVERHEAD_KVM,
     };
-    let memory = needs.memory.get().map_or(0, |memory| memory.0);
+    let memory = planned.memory().unwrap_or_default();
     let key = history::key(
         &planned.scenario.title(),
-        &common.index.kernel,
+        &planned.index.label(),
         planned.module.word(),
         common.accel.word(),
     );

@@ -87,8 +87,7 @@ impl Durations {
         Ok(Durations(
             verdicts
                 .map(|run| {
-                    let (name, kernel, module) = run.key();
-                    let key = (name.to_owned(), kernel.to_owned(), module.to_owned());
+                    let key = (run.name().to_owned(), run.label(), run.module.clone());
                     (key, run.seconds.max(0.0))
                 })
                 .collect(),

@@ -62,7 +62,7 @@ impl Key {
             ports: machine.ports,
             accel: machine.accel,
             host: match machine.accel {
-                Accel::Tcg => String::new(),
+                Accel::Tcg | Accel::Counted => String::new(),
                 Accel::Kvm => processor(),
             },
         })

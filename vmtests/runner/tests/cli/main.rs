@@ -3,6 +3,7 @@
 
 mod doctor;
 mod input;
+mod kernels;
 mod language;
 mod machine;
 mod place;
