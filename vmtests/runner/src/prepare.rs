@@ -22,7 +22,6 @@ use crate::qemu::devices::Equipment;
 use crate::run::Common;
 use crate::scenario;
 use crate::share::ShareSpec;
-use crate::splat::Splats;
 use crate::store;
 use crate::vm::Observer;
 use crate::vm::Surroundings;
@@ -57,7 +56,6 @@ pub struct Prepared {
     shares: Vec<ShareSpec>,
     tags: Vec<String>,
     console_log: PathBuf,
-    splats: Splats,
 }
 
 impl Prepared {
@@ -104,7 +102,6 @@ impl Prepared {
             disks,
             shares,
             tags,
-            splats: common.splats.of_scenario(planned.scenario)?,
         })
     }
 
@@ -152,12 +149,13 @@ impl Prepared {
         way: Way,
         observers: Vec<Observer>,
     ) -> anyhow::Result<Vm> {
+        let splats = common.splats.of_scenario(planned.scenario)?;
         Vm::start(
             &self.machine(common, planned, way)?,
             Surroundings {
                 own: &common.own,
                 shares: &self.shares,
-                splats: &self.splats,
+                splats: &splats,
                 traces: Traces {
                     dir: self.dir.clone(),
                 },
