@@ -229,17 +229,15 @@ fn perform(builder: &Builder, task: Task) -> Result<Vec<String>> {
         }) => {
             let toolchain = Toolchain::find()?;
             let kernel = build_kernel(builder, &kernel.kernel, &kernel.how, &toolchain)?;
-            let rust = match modules {
-                Modules::All => Some(module::build(
-                    builder,
-                    &kernel,
-                    &toolchain,
-                    mutant.as_deref(),
-                )?),
-                Modules::C => None,
+            let ours = match modules {
+                Modules::All => vec![
+                    module::build(builder, &kernel, &toolchain, mutant.as_deref())?,
+                    module::build_probe(builder, &kernel, &toolchain)?,
+                ],
+                Modules::C => Vec::new(),
             };
             let programs = guest::build(builder)?;
-            let path = initramfs::build(builder, &kernel, rust.as_deref(), &programs)?;
+            let path = initramfs::build(builder, &kernel, &ours, &programs)?;
             Ok(vec![path.display().to_string()])
         }
         Task::Erofs(ErofsTask::Build { names }) => {
@@ -300,23 +298,25 @@ fn build_one(
     if let Some(path) = kernel.module("cachefiles.ko") {
         modules.insert("c".to_owned(), path.clone());
     }
-    let rust = match what.modules {
-        Modules::All => Some(module::build(builder, &kernel, toolchain, None)?),
-        Modules::C => None,
-    };
-    if let Some(path) = &rust {
-        modules.insert("rust".to_owned(), path.clone());
+    let mut ours = Vec::new();
+    if let Modules::All = what.modules {
+        let rust = module::build(builder, &kernel, toolchain, None)?;
+        modules.insert("rust".to_owned(), rust.clone());
+        ours = vec![rust, module::build_probe(builder, &kernel, toolchain)?];
     }
     let programs = guest::build(builder)?;
-    let initramfs = initramfs::build(builder, &kernel, rust.as_deref(), &programs)?;
+    let initramfs = initramfs::build(builder, &kernel, &ours, &programs)?;
     let mut mutants = std::collections::BTreeMap::new();
     let wanted = match what.all_mutants {
         true => module::mutants(builder)?.into_iter().collect(),
         false => what.mutants.clone(),
     };
     for name in &wanted {
-        let path = module::build(builder, &kernel, toolchain, Some(name))?;
-        let path = initramfs::build(builder, &kernel, Some(&path), &programs)?;
+        let ours = [
+            module::build(builder, &kernel, toolchain, Some(name))?,
+            module::build_probe(builder, &kernel, toolchain)?,
+        ];
+        let path = initramfs::build(builder, &kernel, &ours, &programs)?;
         mutants.insert(name.clone(), path);
     }
     let index = Index {

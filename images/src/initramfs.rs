@@ -14,7 +14,6 @@ use crate::cpio::Archive;
 use crate::digest;
 use crate::guest::Programs;
 use crate::kernel::Kernel;
-use crate::module;
 
 /// The file's name in its cache entry.
 const FILE: &str = "initramfs.cpio";
@@ -36,14 +35,14 @@ const FOLDERS: [(&str, u32); 12] = [
     ("var", 0o755),
 ];
 
-/// Packs the initramfs, or finds it packed. Without `rust` it holds the C modules alone.
+/// Packs the initramfs, or finds it packed: with the kernel's own modules, and with `ours`.
 ///
 /// # Errors
 /// When a part cannot be read.
 pub fn build(
     builder: &Builder,
     kernel: &Kernel,
-    rust: Option<&Path>,
+    ours: &[PathBuf],
     programs: &Programs,
 ) -> Result<PathBuf> {
     let Some(busybox) = BUSYBOX.iter().map(Path::new).find(|path| path.exists()) else {
@@ -63,14 +62,11 @@ pub fn build(
     archive.file("bin/cachefilesd", 0o755, read(&programs.daemon)?)?;
     archive.file("bin/busybox", 0o755, read(busybox)?)?;
     archive.link("bin/sh", "busybox")?;
-    for path in kernel.modules.iter().map(PathBuf::as_path).chain(rust) {
+    for path in kernel.modules.iter().chain(ours) {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             bail!("{} has no usable file name", path.display());
         };
         archive.file(&format!("lib/modules/{name}"), 0o644, read(path)?)?;
-    }
-    if let Some(rust) = rust {
-        debug_assert!(rust.ends_with(module::FILE));
     }
     // Packing takes milliseconds: the result's own digest is the simplest key that cannot be
     // wrong.

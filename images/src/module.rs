@@ -29,6 +29,10 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 pub const FILE: &str = "cachefiles_rs.ko";
 /// The folders the module is built from, in the checkout. `core` is compiled into it.
 const SOURCES: [&str; 2] = ["kernel/core", "kernel/module"];
+/// The test client's file name.
+pub const PROBE: &str = "cachefiles_probe.ko";
+/// What the test client is built from: it shares the module's wrappers of the kernel.
+const PROBE_SOURCES: [&str; 2] = ["kernel/module", "kernel/probe"];
 
 /// Builds the module, or finds it built.
 ///
@@ -50,17 +54,6 @@ pub fn build(
             );
         }
     }
-    let key_of = |root: &Path| -> Result<String> {
-        let mut key = Key::new("module", RECIPE);
-        key.add("kernel", &kernel.key);
-        key.add("mutant", mutant.unwrap_or(""));
-        toolchain.add_to(&mut key);
-        for folder in SOURCES {
-            key.add_folder(folder, &root.join(folder))?;
-        }
-        Ok(key.finish())
-    };
-    let key = key_of(builder.project.root())?;
     let what = match mutant {
         None => format!("the Rust module for Linux {}", kernel.release),
         Some(mutant) => format!(
@@ -68,15 +61,77 @@ pub fn build(
             kernel.release
         ),
     };
+    make(
+        builder,
+        kernel,
+        toolchain,
+        &Part {
+            what,
+            sources: &SOURCES,
+            folder: "kernel/module",
+            file: FILE,
+            mutant,
+        },
+    )
+}
+
+/// Builds the test client of fscache, or finds it built.
+///
+/// # Errors
+/// When make fails.
+pub fn build_probe(builder: &Builder, kernel: &Kernel, toolchain: &Toolchain) -> Result<PathBuf> {
+    make(
+        builder,
+        kernel,
+        toolchain,
+        &Part {
+            what: format!("the probe module for Linux {}", kernel.release),
+            sources: &PROBE_SOURCES,
+            folder: "kernel/probe",
+            file: PROBE,
+            mutant: None,
+        },
+    )
+}
+
+/// One module to be built.
+struct Part<'a> {
+    /// For people.
+    what: String,
+    /// The folders that go into it.
+    sources: &'a [&'a str],
+    /// The one with its Kbuild.
+    folder: &'a str,
+    /// The file that make leaves there.
+    file: &'a str,
+    /// The seeded bug.
+    mutant: Option<&'a str>,
+}
+
+fn make(
+    builder: &Builder,
+    kernel: &Kernel,
+    toolchain: &Toolchain,
+    part: &Part<'_>,
+) -> Result<PathBuf> {
+    let (what, mutant, file) = (&part.what, part.mutant, part.file);
+    let mut key = Key::new("module", RECIPE);
+    key.add("kernel", &kernel.key);
+    key.add("mutant", mutant.unwrap_or(""));
+    toolchain.add_to(&mut key);
+    for folder in part.sources {
+        key.add_folder(folder, &builder.project.path(folder))?;
+    }
+    let key = key.finish();
     let folder = builder
         .cache
-        .entry("module", &key, &what, &builder.progress, |folder| {
+        .entry("module", &key, what, &builder.progress, |folder| {
             builder.progress.step(&format!("{what}: build"));
             let sources = folder.join("sources");
-            for name in SOURCES {
+            for name in part.sources {
                 copy_folder(&builder.project.path(name), &sources.join(name))?;
             }
-            let module = sources.join("kernel/module");
+            let module = sources.join(part.folder);
             let log = command::fresh_log(builder.cache.log("module", &key)?)?;
             let mut make = command::clean("make");
             make.arg("-C")
@@ -102,12 +157,12 @@ pub fn build(
                 progress: &builder.progress,
             }
             .run(make)?;
-            fs::copy(module.join(FILE), folder.join(FILE))
-                .with_context(|| format!("{building}: make succeeded, but left no {FILE}"))?;
+            fs::copy(module.join(file), folder.join(file))
+                .with_context(|| format!("{building}: make succeeded, but left no {file}"))?;
             fs::remove_dir_all(&sources)?;
             Ok(())
         })?;
-    Ok(folder.join(FILE))
+    Ok(folder.join(file))
 }
 
 /// The mutants that the module's sources have: every `cachefiles_mutant = "NAME"` in them.

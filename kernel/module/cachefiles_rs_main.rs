@@ -19,8 +19,12 @@ use kernel::prelude::*;
 
 #[path = "src/cache.rs"]
 mod cache;
+#[path = "src/compat.rs"]
+mod compat;
 #[path = "src/daemon.rs"]
 mod daemon;
+#[path = "src/error_inject.rs"]
+mod error_inject;
 #[path = "src/interface.rs"]
 mod interface;
 #[path = "src/io.rs"]
@@ -58,16 +62,26 @@ module! {
     license: "GPL",
 }
 
-/// The loaded module: the device, for as long as it is there.
+/// The loaded module: the device, for as long as it is there, and the sysctl for tests.
 struct CacheFiles {
     _device: sys::device::Registration,
+    _error_injection: Option<sys::sysctl::Registration>,
 }
 
 impl kernel::Module for CacheFiles {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let device = sys::device::Registration::new()?;
+        // The device is taken when the C module is there, so that this comes second; without it only
+        // tests lack something.
+        let error_injection = sys::sysctl::Registration::new();
+        if error_injection.is_none() {
+            pr_warn!("Cannot make the sysctl cachefiles.error_injection\n");
+        }
         pr_info!("Loaded\n");
-        Ok(CacheFiles { _device: device })
+        Ok(CacheFiles {
+            _device: device,
+            _error_injection: error_injection,
+        })
     }
 }
 

@@ -16,6 +16,8 @@
 )]
 
 pub mod command;
+pub mod dio;
+pub mod inject;
 pub mod key;
 pub mod limits;
 pub mod number;

@@ -5,6 +5,10 @@
 //! nothing, the loose one takes the digits that there are and returns what follows them.
 //! Both find out the base by the prefix: `0x` and a hexadecimal digit, `0`, or neither.
 
+/// The seeded bug of the limits mutant: a percentage is what is left of it modulo 2^64.
+#[allow(unexpected_cfgs)]
+const WRAPS: bool = cfg!(cachefiles_mutant = "limits");
+
 /// Why a text is no number for the strict way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumberError {
@@ -69,7 +73,8 @@ fn digits(base: u8, text: &[u8]) -> Digits<'_> {
 /// not fit.
 pub fn loose_decimal(text: &[u8]) -> (Option<u64>, &[u8]) {
     let read = digits(10, text);
-    ((!read.overflowed).then_some(read.value), read.rest)
+    let fits = !read.overflowed || WRAPS;
+    (fits.then_some(read.value), read.rest)
 }
 
 /// Reads digits in the base that their prefix tells off the front; none at all count as 0. Wraps

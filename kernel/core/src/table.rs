@@ -31,6 +31,10 @@ const LAST_IN_FIRST_OUT: bool = cfg!(cachefiles_mutant = "fair-distribution");
 #[allow(unexpected_cfgs)]
 const IDS_COME_BACK: bool = cfg!(cachefiles_mutant = "late-copen");
 
+/// The seeded bug of the cread-rules mutant: a request may be answered before it is delivered.
+#[allow(unexpected_cfgs)]
+const UNREAD_IS_ANSWERED: bool = cfg!(cachefiles_mutant = "cread-rules");
+
 /// Why a request or an object was not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
@@ -271,7 +275,8 @@ impl<S: Slots> Table<S> {
     pub(super) fn replied(&self, msg_id: u32, kind: Kind) -> Option<u32> {
         let at = msg_id & (MAX_SLOTS - 1);
         let request = self.request(at)?;
-        (request.msg_id == msg_id && request.delivered && request.op.kind() == kind).then_some(at)
+        let known = request.delivered || UNREAD_IS_ANSWERED;
+        (request.msg_id == msg_id && known && request.op.kind() == kind).then_some(at)
     }
 
     pub(super) fn view(&self, at: u32) -> Option<View<'_, S::Payload>> {

@@ -130,6 +130,11 @@ pub fn content_byte(record: &[u8]) -> Option<u8> {
     split_object(record).map(|(_, _, content, _)| content)
 }
 
+/// The coherency data of a record, for the trace events; empty when it is cut off.
+pub fn aux(record: &[u8]) -> &[u8] {
+    split_object(record).map_or(&[], |(_, _, _, aux)| aux)
+}
+
 /// Compares an object's record, as it was read from disk, with what is expected. Returns its
 /// content code.
 pub fn check_object(record: &[u8], object_size: u64, aux: &[u8]) -> Result<u8, ObjectMismatch> {

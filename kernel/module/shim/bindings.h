@@ -7,6 +7,7 @@
 #define CACHEFILES_RS_BINDINGS_H
 
 #include <linux/anon_inodes.h>
+#include <linux/bio.h>
 #include <linux/completion.h>
 #include <linux/cred.h>
 #include <linux/falloc.h>
@@ -20,12 +21,14 @@
 #include <linux/poll.h>
 #include <linux/security.h>
 #include <linux/statfs.h>
+#include <linux/sysctl.h>
 #include <linux/uio.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
 #include <trace/events/fscache.h>
 
 #include "cachefiles_rs.h"
+#include "drift.h"
 #include "object.h"
 #include "helpers.h"
 #include "trace.h"

@@ -71,29 +71,6 @@ bool cf_sb_is_read_only(struct dentry *dir) { return sb_rdonly(dir->d_sb); }
 bool cf_mnt_is_idmapped(struct vfsmount *mnt) { return is_idmapped_mnt(mnt); }
 void cf_current_dir(struct path *path) { get_fs_pwd(current->fs, path); }
 
-struct dentry *cf_lookup(const char *name, u32 len, struct dentry *dir)
-{
-	return lookup_one_len(name, dir, len);
-}
-
-struct dentry *cf_lookup_positive_unlocked(const char *name, u32 len, struct dentry *dir)
-{
-	return lookup_positive_unlocked(name, dir, len);
-}
-
-/* Consumes the reference to child; returns the directory's dentry, or an error pointer. */
-struct dentry *cf_mkdir(struct vfsmount *mnt, struct dentry *dir, struct dentry *child, umode_t mode)
-{
-	struct path path = { .mnt = mnt, .dentry = dir };
-	int ret = security_path_mkdir(&path, child, mode);
-
-	ret = ret ?: vfs_mkdir(&nop_mnt_idmap, d_inode(dir), child, mode);
-	if (!ret)
-		return child;
-	dput(child);
-	return ERR_PTR(ret);
-}
-
 int cf_security_unlink(struct vfsmount *mnt, struct dentry *dir, struct dentry *victim)
 {
 	struct path path = { .mnt = mnt, .dentry = dir };
@@ -117,27 +94,12 @@ int cf_link(struct dentry *old, struct dentry *dir, struct dentry *new_dentry)
 	return vfs_link(old, &nop_mnt_idmap, d_inode(dir), new_dentry, NULL);
 }
 
-int cf_security_rename(struct vfsmount *mnt, struct dentry *dir, struct dentry *old,
-		       struct dentry *grave_dir, struct dentry *grave)
+int cf_security_rename(struct vfsmount *mnt, const struct cf_renaming *r)
 {
-	struct path from = { .mnt = mnt, .dentry = dir };
-	struct path to = { .mnt = mnt, .dentry = grave_dir };
+	struct path from = { .mnt = mnt, .dentry = r->from };
+	struct path to = { .mnt = mnt, .dentry = r->to };
 
-	return security_path_rename(&from, old, &to, grave, 0);
-}
-
-int cf_rename(struct dentry *dir, struct dentry *old, struct dentry *grave_dir, struct dentry *grave)
-{
-	struct renamedata rd = {
-		.old_mnt_idmap	= &nop_mnt_idmap,
-		.old_dir	= d_inode(dir),
-		.old_dentry	= old,
-		.new_mnt_idmap	= &nop_mnt_idmap,
-		.new_dir	= d_inode(grave_dir),
-		.new_dentry	= grave,
-	};
-
-	return vfs_rename(&rd);
+	return security_path_rename(&from, r->old, &to, r->grave, 0);
 }
 
 /* Whether the security modules let the current credentials make directories and files here. */
@@ -217,6 +179,22 @@ void cf_memalloc_nofs_restore(u32 flags) { memalloc_nofs_restore(flags); }
 void cf_kiocb_end_write(struct kiocb *iocb) { kiocb_end_write(iocb); }
 int cf_get_current_ioprio(void) { return get_current_ioprio(); }
 size_t cf_iov_iter_count(const struct iov_iter *iter) { return iov_iter_count(iter); }
+
+/* Parts of a client's write. */
+struct netfs_io_stream *cf_subreq_stream(struct netfs_io_subrequest *subreq)
+{
+	return &subreq->rreq->io_streams[subreq->stream_nr];
+}
+
+/* Leaves out what is to be skipped, takes in what lies behind the end, and keeps len bytes. */
+void cf_subreq_cut(struct netfs_io_subrequest *subreq, size_t skip, size_t grow, size_t len)
+{
+	subreq->transferred += skip;
+	subreq->len += grow;
+	iov_iter_advance(&subreq->io_iter, skip);
+	subreq->io_iter.count += grow;
+	iov_iter_truncate(&subreq->io_iter, len);
+}
 
 /* User memory. */
 unsigned long cf_copy_to_user(void __user *to, const void *from, unsigned long n)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What Rust cannot call by itself: inline functions and macros of the kernel's headers, and
- * functions whose shape differs between kernels (with the 7.x meaning, emulated on 6.12).
- * Nothing here loops or decides.
+ * What Rust cannot call by itself: inline functions and macros of the kernel's headers. What
+ * differs between kernels is in drift.h. Nothing here loops or decides.
  */
 #ifndef CACHEFILES_RS_HELPERS_H
 #define CACHEFILES_RS_HELPERS_H
@@ -10,6 +9,7 @@
 #include <linux/refcount.h>
 #include <linux/types.h>
 
+struct cf_renaming;
 struct cred;
 struct dentry;
 struct file;
@@ -20,6 +20,8 @@ struct inode;
 struct iov_iter;
 struct kiocb;
 struct kstatfs;
+struct netfs_io_stream;
+struct netfs_io_subrequest;
 struct path;
 struct poll_table_struct;
 struct vfsmount;
@@ -45,6 +47,8 @@ enum cf_consts {
 	CF_COOKIE_NO_DATA_TO_READ = FSCACHE_COOKIE_NO_DATA_TO_READ,
 	CF_COOKIE_RETIRED = FSCACHE_COOKIE_RETIRED,
 	CF_ADV_WANT_CACHE_SIZE = FSCACHE_ADV_WANT_CACHE_SIZE,
+	CF_MAX_RW_COUNT = MAX_RW_COUNT,
+	CF_BIO_MAX_VECS = BIO_MAX_VECS,
 	CF_SREQ_COPY_TO_CACHE = NETFS_SREQ_COPY_TO_CACHE,
 	CF_SREQ_ONDEMAND = CACHEFILES_RS_SREQ_ONDEMAND,
 };
@@ -79,15 +83,10 @@ bool cf_dir_can_hold_objects(struct dentry *dir);
 bool cf_sb_is_read_only(struct dentry *dir);
 bool cf_mnt_is_idmapped(struct vfsmount *mnt);
 void cf_current_dir(struct path *path);
-struct dentry *cf_lookup(const char *name, u32 len, struct dentry *dir);
-struct dentry *cf_lookup_positive_unlocked(const char *name, u32 len, struct dentry *dir);
-struct dentry *cf_mkdir(struct vfsmount *mnt, struct dentry *dir, struct dentry *child, umode_t mode);
 int cf_unlink(struct dentry *dir, struct dentry *victim);
 int cf_security_unlink(struct vfsmount *mnt, struct dentry *dir, struct dentry *victim);
 int cf_link(struct dentry *old, struct dentry *dir, struct dentry *new_dentry);
-int cf_security_rename(struct vfsmount *mnt, struct dentry *dir, struct dentry *old,
-		       struct dentry *grave_dir, struct dentry *grave);
-int cf_rename(struct dentry *dir, struct dentry *old, struct dentry *grave_dir, struct dentry *grave);
+int cf_security_rename(struct vfsmount *mnt, const struct cf_renaming *r);
 int cf_security_create(struct dentry *dir);
 int cf_set_size(struct dentry *dentry, loff_t size);
 int cf_statfs(struct vfsmount *mnt, struct kstatfs *st);
@@ -111,6 +110,10 @@ void cf_memalloc_nofs_restore(u32 flags);
 void cf_kiocb_end_write(struct kiocb *iocb);
 int cf_get_current_ioprio(void);
 size_t cf_iov_iter_count(const struct iov_iter *iter);
+
+/* Parts of a client's write. */
+struct netfs_io_stream *cf_subreq_stream(struct netfs_io_subrequest *subreq);
+void cf_subreq_cut(struct netfs_io_subrequest *subreq, size_t skip, size_t grow, size_t len);
 
 /* User memory. */
 unsigned long cf_copy_to_user(void __user *to, const void *from, unsigned long n);

@@ -7,13 +7,16 @@
 #include <linux/fscache-cache.h>
 #include <linux/module.h>
 #include <linux/netfs.h>
-#include <linux/cachefiles.h>
 #include <trace/events/netfs.h>
 
+#include "drift.h"
 #include "object.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
+#ifdef CF_OWN_ONDEMAND_EVENTS
+#include "trace_ondemand.h"
+#endif
 
 void cf_trace_ref(u32 object, u32 cookie, int usage, enum cachefiles_obj_ref_trace why)
 {
@@ -50,10 +53,14 @@ void cf_trace_rename(struct cachefiles_object *obj, u64 ino, enum fscache_why_ob
 	trace_cachefiles_rename(obj, ino, why);
 }
 
-void cf_trace_coherency(struct cachefiles_object *obj, u64 ino, u8 content,
+void cf_trace_coherency(struct cachefiles_object *obj, u64 ino, const void *aux, u8 content,
 	enum cachefiles_coherency_trace why)
 {
+#if CF_BEFORE_7
 	trace_cachefiles_coherency(obj, ino, content, why);
+#else
+	trace_cachefiles_coherency(obj, ino, aux, content, why);
+#endif
 }
 
 void cf_trace_vol_coherency(struct cachefiles_volume *vol, u64 ino,

@@ -4,8 +4,24 @@
 #define CACHEFILES_RS_TRACE_H
 
 #include <linux/types.h>
-#include <linux/cachefiles.h>
+
+/* The kernel's header of the events wants it before. */
+#include "wire.h"
 #include <trace/events/cachefiles.h>
+
+/*
+ * Reasons for which a reference to an object is taken and given back. Where the kernel's header has
+ * lost those of on-demand mode, they are numbers after its last one, which trace as numbers.
+ */
+enum cf_ref_consts {
+#ifdef CF_OWN_ONDEMAND_EVENTS
+	CF_REF_GET_ONDEMAND_FD = cachefiles_obj_see_withdrawal + 1,
+	CF_REF_PUT_ONDEMAND_FD = cachefiles_obj_see_withdrawal + 2,
+#else
+	CF_REF_GET_ONDEMAND_FD = cachefiles_obj_get_ondemand_fd,
+	CF_REF_PUT_ONDEMAND_FD = cachefiles_obj_put_ondemand_fd,
+#endif
+};
 
 void cf_trace_ref(u32 object, u32 cookie, int usage, enum cachefiles_obj_ref_trace why);
 void cf_trace_lookup(struct cachefiles_object *obj, struct dentry *dir, struct dentry *de);
@@ -14,7 +30,8 @@ void cf_trace_tmpfile(struct cachefiles_object *obj, struct inode *backer);
 void cf_trace_link(struct cachefiles_object *obj, struct inode *backer);
 void cf_trace_unlink(struct cachefiles_object *obj, u64 ino, enum fscache_why_object_killed why);
 void cf_trace_rename(struct cachefiles_object *obj, u64 ino, enum fscache_why_object_killed why);
-void cf_trace_coherency(struct cachefiles_object *obj, u64 ino, u8 content,
+/* aux: eight bytes of the record on disk, which Linux 7.x shows. */
+void cf_trace_coherency(struct cachefiles_object *obj, u64 ino, const void *aux, u8 content,
 			enum cachefiles_coherency_trace why);
 void cf_trace_vol_coherency(struct cachefiles_volume *vol, u64 ino,
 			    enum cachefiles_coherency_trace why);

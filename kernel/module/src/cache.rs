@@ -12,11 +12,13 @@
 
 use crate::daemon::Token;
 use crate::interface::ObjectList;
+use crate::interface::PAGE;
 use crate::namei;
 use crate::namei::Directory;
 use crate::prelude::*;
 use crate::pure::limits::Limits;
 use crate::pure::limits::Percents;
+use crate::pure::status::Status;
 use crate::requests::Requests;
 use crate::space;
 use crate::space::BlockSize;
@@ -70,6 +72,8 @@ pub(crate) struct Cache {
     ondemand_mode: AtomicBool,
     /// Culling is wanted.
     pub(crate) culling: AtomicBool,
+    /// Something that the state line tells has changed since it was last read.
+    news: AtomicBool,
     /// Bytes under way to the disk, in blocks of the filesystem.
     pub(crate) b_writing: AtomicU64,
     /// Files that are no longer in use, since the daemon last asked.
@@ -113,6 +117,7 @@ impl Cache {
                 dead: AtomicBool::new(false),
                 ondemand_mode: AtomicBool::new(false),
                 culling: AtomicBool::new(false),
+                news: AtomicBool::new(false),
                 b_writing: AtomicU64::new(0),
                 f_released: AtomicU32::new(0),
                 b_released: AtomicU64::new(0),
@@ -154,6 +159,7 @@ impl Cache {
 
     /// Tells the daemon that there is something to read or to cull.
     pub(crate) fn state_changed(&self) {
+        self.news.store(true, Ordering::Release);
         self.pollq.wake(EPOLLIN | EPOLLOUT);
     }
 
@@ -162,6 +168,24 @@ impl Cache {
         self.b_released.fetch_add(blocks, Ordering::Relaxed);
         self.f_released.fetch_add(1, Ordering::Relaxed);
         self.state_changed();
+    }
+
+    /// Whether something has changed since the state was last taken.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// The state of a bound cache, for the daemon; what was released counts from here anew.
+    pub(crate) fn take_status(&self, bound: &Bound) -> Status {
+        // Before the counts are taken: what is released from here on is news again. C takes them
+        // first, and forgets what is released in between until the next change.
+        self.news.swap(false, Ordering::AcqRel);
+        Status {
+            culling: self.culling.load(Ordering::Relaxed),
+            limits: bound.backing.limits,
+            files_released: self.f_released.swap(0, Ordering::AcqRel),
+            blocks_released: self.b_released.swap(0, Ordering::AcqRel),
+        }
     }
 
     /// Stops the cache: from now on commands fail, and requests end with EIO.
@@ -231,7 +255,16 @@ impl Cache {
         ondemand: bool,
     ) -> Result {
         let cookie = CacheCookie::acquire(tag)?;
-        let (mnt, root, cred) = survey(dir, &Cred::for_kernel(secid)?)?;
+        let kernel_cred = Cred::for_kernel(secid).map_err(|e| {
+            if secid.is_some() {
+                pr_err!("Security denies the security context: {}\n", e.to_ret());
+            }
+            e
+        })?;
+        let (mnt, root, cred) = survey(dir, &kernel_cred)?;
+        if cfg!(cachefiles_mutant = "backing-in-use") {
+            core::mem::forget(Mount::look_up_dir(dir)?);
+        }
         let cred = cred.creating_like(root.inode().ok_or(ENOENT)?)?;
         let (limits, block_size) = {
             let _as_cache = cred.override_current();
@@ -245,6 +278,7 @@ impl Cache {
         };
         let (store, graveyard) = {
             let _as_cache = backing.cred.override_current();
+            check_holes(&backing, &root)?;
             let (store, _) = namei::get_directory(self, &backing, &root, kernel::c_str!("cache"))?;
             let (graveyard, _) =
                 namei::get_directory(self, &backing, &root, kernel::c_str!("graveyard"))?;
@@ -360,7 +394,7 @@ impl Cache {
 fn survey(dir: &CStr, cred: &Cred) -> Result<(Mount, Dentry, NewCred)> {
     let _as_cache = cred.override_current();
     let (mnt, root) = Mount::look_up_dir(dir)?;
-    if mnt.is_idmapped() {
+    if mnt.is_idmapped() && !cfg!(cachefiles_mutant = "bad-backing") {
         pr_warn!("File cache on idmapped mounts not supported\n");
         return Err(EINVAL);
     }
@@ -385,4 +419,28 @@ fn measure(mnt: &Mount, root: &Dentry, percents: &Percents) -> Result<(Limits, B
     let space = mnt.statfs()?;
     let block_size = BlockSize::new(space.block_size)?;
     Ok((Limits::new(percents, space.files, space.blocks), block_size))
+}
+
+/// Sees to it that the filesystem can tell holes from data, by a file without a name in `root` that
+/// is nothing but a hole. What is missing in the cache is a hole: where that passes for data, zeros
+/// are served in its place. C does not look.
+///
+/// # Errors
+/// EOPNOTSUPP when it cannot, or the filesystem's.
+fn check_holes(backing: &Backing, root: &Dentry) -> Result {
+    let file = match backing.mnt.open_tmpfile(root, &backing.cred) {
+        Ok(file) => file,
+        // A full disk must be bound to be culled. It has held a cache before, or will get no file.
+        Err(e) if e == ENOSPC || e == EDQUOT => return Ok(()),
+        Err(e) => {
+            pr_err!("Files without a name cannot be made: {}\n", e.to_ret());
+            return Err(e);
+        }
+    };
+    file.truncate(PAGE)?;
+    if file.seek_data(0)?.is_some() && !cfg!(cachefiles_mutant = "holes-needed") {
+        pr_err!("The filesystem cannot tell holes from data: what is not cached would be zeros\n");
+        return Err(EOPNOTSUPP);
+    }
+    Ok(())
 }

@@ -11,6 +11,8 @@ use crate::prelude::*;
 use crate::pure::command;
 use crate::pure::command::Command;
 use crate::pure::limits::Percents;
+use crate::pure::status::STATUS_MAX;
+use crate::space;
 use crate::sys::cred;
 use crate::sys::device::PollTable;
 use crate::sys::mount::Mount;
@@ -111,24 +113,43 @@ pub(crate) fn release(binding: Arc<Binding>) {
     drop(binding);
 }
 
-/// A message is read, or nothing.
+/// A message is read, or nothing; in classic mode, the cache's state.
 ///
 /// # Errors
-/// As [`ondemand::daemon_read`].
+/// As [`ondemand::daemon_read`]; EMSGSIZE when the state does not fit, EFAULT.
 pub(crate) fn read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Result<usize> {
-    if !binding.cache.is_ready() {
-        return Ok(0);
+    let cache = &binding.cache;
+    if !cache.is_ready() {
+        Ok(0)
+    } else if cache.is_ondemand() {
+        ondemand::daemon_read(binding, out)
+    } else {
+        read_state(cache, out)
     }
-    ondemand::daemon_read(binding, out)
 }
 
-/// What can be had: a message to read, and whether culling is wanted.
+/// The state of a classic cache, as one line. Reading it acknowledges what had changed.
+fn read_state(cache: &Cache, out: &mut UserOut<'_>) -> Result<usize> {
+    let bound = cache.bound().ok_or(EIO)?;
+    // Only to bring the state of culling up to date.
+    let _ = space::check(cache, &bound.backing, space::Need::nothing());
+    let mut line = [0u8; STATUS_MAX];
+    let len = cache.take_status(bound).format(&mut line);
+    out.write(line.get(..len).ok_or(EIO)?)?;
+    Ok(len)
+}
+
+/// What can be had: a message to read, in classic mode a change of state, and whether culling is
+/// wanted.
 pub(crate) fn poll(binding: &Binding, table: &PollTable<'_>) -> u32 {
     let cache = &binding.cache;
     table.wait(cache.pollq());
     let mut events = 0;
-    let waiting = cache.is_ondemand() && cache.ondemand.with(|requests| requests.has_waiting());
-    if waiting && !cfg!(cachefiles_mutant = "poll-loop") {
+    let readable = match cache.is_ondemand() {
+        true => cache.ondemand.with(|requests| requests.has_waiting()),
+        false => cache.has_news(),
+    };
+    if readable && !cfg!(cachefiles_mutant = "poll-loop") {
         events |= EPOLLIN;
     }
     if cache.culling.load(Ordering::Relaxed) {
@@ -195,7 +216,7 @@ fn run(cache: &Arc<Cache>, config: &mut Config, command: Command<'_>) -> Result 
         Command::Dir(path) => set_once(&mut config.dir, path, EEXIST),
         Command::Tag(tag) => set_once(&mut config.tag, tag, EEXIST),
         Command::Secctx(context) => {
-            if config.secid.is_some() {
+            if config.secid.is_some() && !cfg!(cachefiles_mutant = "secctx-smack") {
                 pr_err!("Second security context specified\n");
                 return Err(EINVAL);
             }
@@ -233,20 +254,23 @@ fn bind(cache: &Arc<Cache>, config: &Config, args: &[u8]) -> Result {
         pr_err!("Cache already bound\n");
         return Err(EBUSY);
     }
-    match args {
-        b"ondemand" => {}
-        b"" => {
-            pr_err!("This module serves on demand only: write 'bind ondemand'\n");
-            return Err(EOPNOTSUPP);
-        }
+    let ondemand = match args {
+        b"ondemand" => true,
+        b"" => false,
         _ => {
             pr_err!("Invalid argument to the 'bind' command\n");
             return Err(EINVAL);
         }
-    }
+    };
     let tag = config.tag.as_ref().map(Name::as_c_str);
     let tag = tag.unwrap_or(kernel::c_str!("CacheFiles"));
-    cache.bind(dir.as_c_str(), tag, config.secid, &config.percents, true)
+    cache.bind(
+        dir.as_c_str(),
+        tag,
+        config.secid,
+        &config.percents,
+        ondemand,
+    )
 }
 
 /// Runs `cull` or `inuse` on a name of the caller's working directory, which must lie in the store

@@ -5,6 +5,7 @@
 
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::error_inject;
 use crate::lookup;
 use crate::lookup::round_up_dio;
 use crate::name::ObjectName;
@@ -33,9 +34,6 @@ use kernel::new_spinlock;
 use kernel::str::CStr;
 use kernel::sync::Arc;
 use kernel::sync::SpinLock;
-
-/// Unit of direct I/O in bytes: backing files are a multiple of it long, whatever the object is.
-pub(crate) const DIO_BLOCK: u64 = 4096;
 
 /// Size of a page in bytes.
 pub(crate) const PAGE: u64 = kernel::page::PAGE_SIZE as u64;
@@ -209,11 +207,13 @@ fn adjust_size(cache: &Cache, object: &Object) {
     let tail = old.checked_rem(PAGE).unwrap_or(0);
     // A partial page at the end would keep its old tail when the file grows over it.
     let cut = if tail != 0 && new > old {
-        dentry.set_size(&locked, old.saturating_sub(tail))
+        error_inject::remove().and_then(|()| dentry.set_size(&locked, old.saturating_sub(tail)))
     } else {
         Ok(())
     };
-    let result = cut.and_then(|()| dentry.set_size(&locked, new));
+    let result = cut
+        .and_then(|()| error_inject::write())
+        .and_then(|()| dentry.set_size(&locked, new));
     drop(locked);
     if let Err(e) = result {
         trace::io_error(None, inode, e, word::NOTIFY_CHANGE);
@@ -324,7 +324,8 @@ fn shorten(cache: &Cache, object: &Object, file: &File, size: u64) {
     let inode = file.inode();
     let result = round_up_dio(size).and_then(|rounded| {
         trace::trunc(object, inode, inode.size(), rounded, word::SHRINK);
-        file.truncate(rounded).map_err(|e| {
+        let cut = error_inject::remove().and_then(|()| file.truncate(rounded));
+        cut.map_err(|e| {
             trace::io_error(Some(object), inode, e, word::TRUNC);
             e
         })?;
@@ -333,7 +334,8 @@ fn shorten(cache: &Cache, object: &Object, file: &File, size: u64) {
             return Ok(());
         }
         trace::trunc(object, inode, rounded, size, word::DIO_ADJUST);
-        file.zero_range(size, tail).map_err(|e| {
+        let zeroed = error_inject::write().and_then(|()| file.zero_range(size, tail));
+        zeroed.map_err(|e| {
             trace::io_error(Some(object), inode, e, word::FALLOCATE);
             e
         })

@@ -5,10 +5,13 @@
 
 use crate::cache::Backing;
 use crate::cache::Cache;
+use crate::error_inject;
 use crate::interface::PAGE;
 use crate::ondemand;
 use crate::prelude::*;
+use crate::pure::dio;
 use crate::space;
+use crate::space::BlockSize;
 use crate::sys::file::File;
 use crate::sys::fscache::CookieFlag;
 use crate::sys::kiocb;
@@ -23,9 +26,11 @@ use crate::sys::netfs::Termination;
 use crate::sys::netfs::Want;
 use crate::sys::netfs::SREQ_COPY_TO_CACHE;
 use crate::sys::netfs::SREQ_ONDEMAND;
+use crate::sys::object::ObjRef;
 use crate::sys::object::Object;
 use crate::sys::object::RefReason;
 use crate::sys::stats;
+use crate::sys::subreq::WritePart;
 use crate::sys::trace;
 use crate::sys::trace::word;
 use core::sync::atomic::Ordering;
@@ -51,8 +56,9 @@ struct Read {
 impl Transfer for Read {
     const WRITE: bool = false;
 
-    fn begun(&self, object: &Object) {
+    fn begun(&self, object: &Object) -> Result {
         let _ = object;
+        error_inject::read()
     }
 
     fn done(&self, object: &Object, file: &File, result: Result<usize>) -> Result<usize> {
@@ -76,6 +82,18 @@ fn end(term: Option<Termination>, result: Result<usize>) -> Option<Result<usize>
     Some(result)
 }
 
+/// As [`File::seek_data`].
+fn seek_data(file: &File, pos: u64) -> Result<Option<u64>> {
+    error_inject::read()?;
+    file.seek_data(pos)
+}
+
+/// As [`File::seek_hole`].
+fn seek_hole(file: &File, pos: u64) -> Result<Option<u64>> {
+    error_inject::read()?;
+    file.seek_hole(pos)
+}
+
 /// Reads from the operation's file at `start` (bytes). `None`: the caller will be told later.
 pub(crate) fn read(
     res: &Resources,
@@ -94,7 +112,7 @@ pub(crate) fn read(
     let len = iter.count();
     let mut skipped = 0;
     if hole != ReadHole::Ignore {
-        let data = match file.seek_data(start) {
+        let data = match seek_data(file, start) {
             Ok(data) => data,
             Err(e) => return end(term, Err(e)),
         };
@@ -140,9 +158,10 @@ struct Write {
 impl Transfer for Write {
     const WRITE: bool = true;
 
-    fn begun(&self, object: &Object) {
+    fn begun(&self, object: &Object) -> Result {
         let writing = &object.cache().b_writing;
         writing.fetch_add(self.blocks, Ordering::Relaxed);
+        error_inject::write()
     }
 
     fn done(&self, object: &Object, file: &File, result: Result<usize>) -> Result<usize> {
@@ -166,14 +185,25 @@ pub(crate) fn write_file(
     iter: &mut IovIter<'_>,
     term: Option<Termination>,
 ) -> Option<Result<usize>> {
+    let object = object.get(RefReason::Transfer);
+    submit_write(backing.block_size, object, file.get(), start, iter, term)
+}
+
+fn submit_write(
+    unit: BlockSize,
+    object: ObjRef,
+    file: File,
+    start: u64,
+    iter: &mut IovIter<'_>,
+    term: Option<Termination>,
+) -> Option<Result<usize>> {
     stats::count_write();
     let len = iter.count();
-    let blocks = backing.block_size.blocks(len as u64);
-    trace::write(object, file.inode(), start, len);
-    let object = object.get(RefReason::Transfer);
+    let blocks = unit.blocks(len as u64);
+    trace::write(&object, file.inode(), start, len);
     done(kiocb::submit(
         object,
-        file.get(),
+        file,
         start,
         iter,
         Write { blocks },
@@ -198,6 +228,45 @@ pub(crate) fn write(
         Some(bound) => write_file(&bound.backing, object, file, start, iter, term),
         None => end(term, Err(ENOBUFS)),
     }
+}
+
+/// netfs is about to put together a part of a client's write: says how large it may be, and whether
+/// there is a file for it.
+pub(crate) fn prepare_write_part(part: &WritePart) {
+    part.allow_largest();
+    let res = part.resources();
+    if res.file().is_none() && !(res.wait_for(Want::Write) && res.file().is_some()) {
+        part.refuse();
+    }
+}
+
+/// Writes a part of a client's write to the cache, as far as it is whole blocks.
+pub(crate) fn issue_write(mut part: WritePart) {
+    let (start, len) = (part.start(), part.len());
+    let Ok(fit) = dio::fit(start, len, part.file_end(), part.extendable_to()) else {
+        stats::count_dio_misfit();
+        // Not an error: the server has it, or gets it.
+        return part.end(Ok(len));
+    };
+    part.cut(&fit);
+    let start = start.saturating_add(fit.skip as u64);
+    if let Err(e) = prepare_write(part.resources(), start, fit.len, fit.len, true) {
+        return part.end(Err(e));
+    }
+    if !part.resources().wait_for(Want::Write) {
+        return part.end(Err(ENOBUFS));
+    }
+    let res = part.resources();
+    let (Some(object), Some(file)) = (res.object(), res.file()) else {
+        return part.end(Err(ENOBUFS));
+    };
+    let Some(unit) = object.cache().bound().map(|b| b.backing.block_size) else {
+        return part.end(Err(ENOBUFS));
+    };
+    let (object, file) = (object.get(RefReason::Transfer), file.get());
+    let (mut iter, term) = part.into_transfer();
+    // Whoever issued it is told through the part's own function.
+    let _ = submit_write(unit, object, file, start, &mut iter, term);
 }
 
 /// A read that netfs is about to make; the cache may shorten it.
@@ -303,7 +372,7 @@ fn look(object: &Object, file: &File, block: u64, range: &mut Wanted) -> Look {
     if cfg!(cachefiles_mutant = "power-cut") && !object.uses_tmpfile() {
         return Look::Cached;
     }
-    let data = match file.seek_data(range.start) {
+    let data = match seek_data(file, range.start) {
         Ok(Some(data)) => data,
         Ok(None) => return Look::Missing(word::READ_SEEK_NXIO),
         Err(e) => return failed(e),
@@ -316,7 +385,7 @@ fn look(object: &Object, file: &File, block: u64, range: &mut Wanted) -> Look {
         shorten(range, data);
         return Look::Missing(word::READ_FOUND_PART);
     }
-    let hole = match file.seek_hole(range.start) {
+    let hole = match seek_hole(file, range.start) {
         Ok(hole) => hole.unwrap_or(end),
         Err(e) => return failed(e),
     };
@@ -371,8 +440,7 @@ pub(crate) fn prepare_write_file(
     };
     // Where the range has space already, some of it at least, there may be no need for more.
     let allocated = !unallocated
-        && file
-            .seek_data(start)
+        && seek_data(file, start)
             .map_err(failed)?
             .map_or(false, |data| data < end);
     if !allocated {
@@ -382,8 +450,7 @@ pub(crate) fn prepare_write_file(
     if space::check(cache, backing, space::Need::overwrite(rounded)).is_ok() {
         return Ok(result);
     }
-    if file
-        .seek_hole(start)
+    if seek_hole(file, start)
         .map_err(failed)?
         .map_or(true, |hole| hole >= end)
     {
@@ -391,7 +458,8 @@ pub(crate) fn prepare_write_file(
     }
     // Partly there, and no room for the rest: what is there is given up.
     stats::count_no_write_space();
-    file.punch_hole(start, rounded).map_err(|e| {
+    let punched = error_inject::remove().and_then(|()| file.punch_hole(start, rounded));
+    punched.map_err(|e| {
         trace::io_error(Some(object), file.inode(), e, word::FALLOCATE);
         cache.io_error_of(object, "fallocate failed", e);
         EIO
@@ -456,19 +524,19 @@ pub(crate) fn query_occupancy(
         .bytes();
     let unit = block.max(granularity as u64);
     let end = start.saturating_add(len as u64);
-    let data = file.seek_data(start).map_err(|_| ENOBUFS)?.ok_or(ENODATA)?;
+    let data = seek_data(file, start)
+        .map_err(|_| ENOBUFS)?
+        .ok_or(ENODATA)?;
     let data = data.checked_next_multiple_of(unit).ok_or(ENODATA)?;
     if data >= end {
         return Err(ENODATA);
     }
-    let hole = file.seek_hole(data).map_err(|_| ENOBUFS)?.ok_or(ENODATA)?;
+    let hole = seek_hole(file, data).map_err(|_| ENOBUFS)?.ok_or(ENODATA)?;
     let hole = round_down(hole, unit);
     if hole <= data {
         return Err(ENODATA);
     }
-    if hole > end {
-        return Ok((data, len));
-    }
-    let found = hole.saturating_sub(data);
+    // C gives the length of the whole range when the data reaches beyond it.
+    let found = hole.min(end).saturating_sub(data);
     Ok((data, usize::try_from(found).unwrap_or(usize::MAX)))
 }

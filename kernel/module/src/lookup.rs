@@ -5,10 +5,11 @@
 
 use crate::cache::Bound;
 use crate::cache::Cache;
-use crate::interface::DIO_BLOCK;
+use crate::error_inject;
 use crate::namei;
 use crate::ondemand;
 use crate::prelude::*;
+use crate::pure::dio;
 use crate::space;
 use crate::sys::dentry::Dentry;
 use crate::sys::file::File;
@@ -23,7 +24,7 @@ pub(crate) fn look_up_object(cache: &Cache, bound: &Bound, object: &Object) -> b
     let Some(fan) = object.fan() else {
         return false;
     };
-    let found = fan.lookup_positive_unlocked(object.name());
+    let found = error_inject::read().and_then(|()| fan.lookup_positive_unlocked(object.name()));
     trace::lookup(Some(object), fan, &found);
     match found {
         Ok(dentry) if dentry.is_reg() => open_file(cache, bound, object, &dentry),
@@ -38,7 +39,7 @@ pub(crate) fn look_up_object(cache: &Cache, bound: &Bound, object: &Object) -> b
         Err(ENOENT) => new_file(cache, bound, object),
         Err(e) => {
             if e == EIO {
-                cache.io_error("Lookup failed", e);
+                cache.io_error_of(object, "Lookup failed", e);
             }
             false
         }
@@ -70,10 +71,9 @@ fn create_file(cache: &Cache, bound: &Bound, object: &Object) -> bool {
 pub(crate) fn create_tmpfile(cache: &Cache, bound: &Bound, object: &Object) -> Result<File> {
     let fan = object.fan().ok_or(EIO)?;
     let _as_cache = bound.backing.cred.override_current();
-    let file = bound
-        .backing
-        .mnt
-        .open_tmpfile(fan, &bound.backing.cred)
+    let backing = &bound.backing;
+    let file = error_inject::write()
+        .and_then(|()| backing.mnt.open_tmpfile(fan, &backing.cred))
         .map_err(|e| {
             trace::vfs_error(Some(object), fan.inode(), e, word::TMPFILE);
             if e == EIO {
@@ -103,7 +103,8 @@ fn prepare_tmpfile(object: &Object, file: &File) -> Result {
     let size = round_up_dio(object.cookie().object_size())?;
     if size > 0 {
         trace::trunc(object, file.inode(), 0, size, word::EXPAND_TMPFILE);
-        file.truncate(size).map_err(|e| {
+        let grown = error_inject::write().and_then(|()| file.truncate(size));
+        grown.map_err(|e| {
             trace::vfs_error(Some(object), Some(file.inode()), e, word::TRUNC);
             e
         })?;
@@ -120,9 +121,7 @@ fn prepare_tmpfile(object: &Object, file: &File) -> Result {
 /// # Errors
 /// EINVAL when that is more than a file can have.
 pub(crate) fn round_up_dio(size: u64) -> Result<u64> {
-    size.checked_next_multiple_of(DIO_BLOCK)
-        .filter(|size| i64::try_from(*size).is_ok())
-        .ok_or(EINVAL)
+    dio::round_up(size).ok_or(EINVAL)
 }
 
 /// Opens and checks an existing file; one that does not match the cookie is replaced by a new one.

@@ -14,7 +14,7 @@ impl Name {
     /// # Errors
     /// EINVAL for a name with a NUL in it, ENOMEM.
     fn new(bytes: &[u8]) -> Result<Name> {
-        let mut name = KVec::from_elem(0u8, bytes.len().saturating_add(1), GFP_KERNEL)?;
+        let mut name = zeroed(bytes.len().saturating_add(1))?;
         for (to, from) in name.iter_mut().zip(bytes) {
             *to = *from;
         }

@@ -9,11 +9,12 @@
 use crate::cache::Backing;
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::error_inject;
 use crate::prelude::*;
 use crate::space;
 use crate::sys::dentry::Dentry;
 use crate::sys::dirlock::DirLock;
-use crate::sys::dirlock::RenameLock;
+use crate::sys::dirlock::Renaming;
 use crate::sys::inode::Inode;
 use crate::sys::object::Object;
 use crate::sys::stats;
@@ -73,8 +74,7 @@ pub(crate) fn get_directory(
     dir: &Dentry,
     name: &CStr,
 ) -> Result<(Directory, bool)> {
-    let parent = dir.lock_dir()?;
-    let (subdir, is_new) = find_or_make(cache, backing, &parent, name)?;
+    let (parent, subdir, is_new) = find_or_make(cache, backing, dir.lock_dir()?, name)?;
     let inode = subdir.inode().ok_or(EIO)?;
     // The child is locked before the parent is let go: nobody can remove it in between.
     let locked = inode.lock();
@@ -97,15 +97,16 @@ pub(crate) fn get_directory(
     Ok((subdir, is_new))
 }
 
-fn find_or_make(
+/// Finds or makes the directory `name`; `parent` stays locked.
+fn find_or_make<'a>(
     cache: &Cache,
     backing: &Backing,
-    parent: &DirLock<'_>,
+    mut parent: DirLock<'a>,
     name: &CStr,
-) -> Result<(Dentry, bool)> {
+) -> Result<(DirLock<'a>, Dentry, bool)> {
     let mut is_new = false;
     for _ in 0..TRIES {
-        let found = parent.lookup(name);
+        let found = error_inject::read().and_then(|()| parent.lookup(name));
         trace::lookup(None, parent.dir(), &found);
         let found = found.map_err(|e| {
             trace::vfs_error(None, parent.dir().inode(), e, word::LOOKUP);
@@ -115,20 +116,27 @@ fn find_or_make(
             e
         })?;
         if !found.is_negative() {
-            return Ok((found, is_new));
+            return Ok((parent, found, is_new));
         }
-        let made = space::check(cache, backing, space::Need::create())
-            .and_then(|()| parent.mkdir(&backing.mnt, found, DIR_MODE))
-            .map_err(|e| {
-                trace::vfs_error(None, parent.dir().inode(), e, word::MKDIR);
-                pr_err!("mkdir {} failed with error {}\n", name, e.to_ret());
-                e
-            })?;
-        trace::mkdir(parent.dir(), &made);
+        let dir = parent.dir();
+        let ready = space::check(cache, backing, space::Need::create())
+            .and_then(|()| error_inject::write());
+        let made = match ready {
+            Ok(()) => parent.mkdir(&backing.mnt, found, DIR_MODE),
+            Err(e) => Err(e),
+        };
+        let made = made.map_err(|e| {
+            trace::vfs_error(None, dir.inode(), e, word::MKDIR);
+            pr_err!("mkdir {} failed with error {}\n", name, e.to_ret());
+            e
+        })?;
+        trace::mkdir(dir, &made.1);
+        parent = made.0;
+        let made = made.1;
         is_new = true;
         // Some filesystems instantiate another dentry than the one they were given.
         if !made.is_unhashed() && !made.is_negative() {
-            return Ok((made, is_new));
+            return Ok((parent, made, is_new));
         }
     }
     Err(EIO)
@@ -148,7 +156,7 @@ fn unlink(
         cache.io_error("Unlink security error", e);
         return Err(e);
     }
-    let result = parent.unlink(victim);
+    let result = error_inject::remove().and_then(|()| parent.unlink(victim));
     if let Err(e) = result {
         if e == EIO {
             cache.io_error("Unlink failed", e);
@@ -201,12 +209,6 @@ fn try_bury(
 ) -> Result {
     let count = cache.graves.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let name = crate::name::grave(time::real_seconds(), count)?;
-    let locked = RenameLock::take(dir, &bound.graveyard)?;
-    let dead = victim.inode().map_or(true, Inode::is_dead_dir);
-    if dead || !victim.is_child_of(dir) {
-        // Culled while the directory was not locked.
-        return Ok(());
-    }
     let refuse = |what: &'static str| {
         cache.io_error(what, EIO);
         Err(EIO)
@@ -214,15 +216,18 @@ fn try_bury(
     if !bound.graveyard.can_lookup() {
         return refuse("Graveyard no longer a directory");
     }
-    if locked.is_trap(victim) {
-        return refuse("May not make directory loop");
-    }
-    if victim.is_mountpoint() {
-        return refuse("Mountpoint in cache");
-    }
-    let grave = match locked.lookup_target(&name) {
-        Ok(grave) => grave,
+    let renaming = match Renaming::start(dir, victim, &bound.graveyard, &name) {
+        Ok(renaming) => renaming,
+        Err(EXDEV) => return Err(EXDEV),
         Err(e) => {
+            let dead = victim.inode().map_or(true, Inode::is_dead_dir);
+            if dead || victim.is_unhashed() || !victim.is_child_of(dir) {
+                // Culled while the directory was not locked.
+                return Ok(());
+            }
+            if e == EINVAL || e == ENOTEMPTY {
+                return refuse("May not make directory loop");
+            }
             trace::vfs_error(object, bound.graveyard.inode(), e, word::LOOKUP);
             if e == ENOMEM {
                 return Err(e);
@@ -230,23 +235,24 @@ fn try_bury(
             return refuse("Lookup error in the graveyard");
         }
     };
-    if !grave.is_negative() {
+    if victim.is_mountpoint() {
+        return refuse("Mountpoint in cache");
+    }
+    if !renaming.target().is_negative() {
         return Err(EEXIST);
     }
-    if grave.is_mountpoint() {
+    if renaming.target().is_mountpoint() {
         return refuse("Mountpoint in graveyard");
     }
-    if locked.is_trap(&grave) {
-        return refuse("May not make directory loop");
-    }
-    let result = match locked.may_rename(&bound.backing.mnt, victim, &grave) {
+    let result = match renaming.is_allowed(&bound.backing.mnt) {
         Err(e) => {
             cache.io_error("Rename security error", e);
             Err(e)
         }
         Ok(()) => {
             trace::rename(object, victim, why);
-            locked.rename(victim, &grave).map_err(|e| {
+            let renamed = error_inject::read().and_then(|()| renaming.rename());
+            renamed.map_err(|e| {
                 trace::vfs_error(object, dir.inode(), e, word::RENAME);
                 if e != ENOMEM {
                     cache.io_error("Rename failed", e);
@@ -281,7 +287,8 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
     };
     let Ok(parent) = fan.lock_dir() else { return };
     let lookup = || {
-        parent.lookup(object.name()).map_err(|e| {
+        let found = error_inject::read().and_then(|()| parent.lookup(object.name()));
+        found.map_err(|e| {
             trace::vfs_error(Some(object), fan.inode(), e, word::LOOKUP);
         })
     };
@@ -300,7 +307,7 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
             Err(()) => return,
         }
     }
-    match parent.link(&file.dentry(), &place) {
+    match error_inject::read().and_then(|()| parent.link(&file.dentry(), &place)) {
         Ok(()) => {
             trace::link(object, file.inode());
             object.set_committed();

@@ -295,7 +295,7 @@ pub(crate) fn daemon_read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Resu
         Op::Close => deliver_close(cache, &delivery, out),
         Op::Read { off, len } => deliver_read(&delivery, off, len, out),
     };
-    if result.is_err() {
+    if result.is_err() && !cfg!(cachefiles_mutant = "failed-delivery") {
         let is_open = delivery.op == Op::Open;
         cache.ondemand.with(|table| {
             if is_open {
@@ -331,6 +331,11 @@ fn deliver_close(cache: &Cache, d: &Delivery, out: &mut UserOut<'_>) -> Result<u
 
 fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> Result<usize> {
     let requests = &binding.cache().ondemand;
+    if cfg!(cachefiles_mutant = "restore-kept-fd")
+        && requests.with(|table| table.object(d.queue).map_or(0, |state| state.id)) != 0
+    {
+        return Err(EEXIST);
+    }
     let slot = FdSlot::reserve()?;
     let fd = OndemandFd::new(binding, &d.object, d.queue)?;
     let id = fd.id();
@@ -352,7 +357,7 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
     let cookie = d.object.cookie();
     let volume_key = cookie.volume().key_with_nul();
     let len = message_len(d.op, &d.object).min(wire::MSG_MAX);
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     let n = wire::encode_open(
         &mut buf,
         d.msg_id,
@@ -388,7 +393,8 @@ pub(crate) fn copen(cache: &Cache, msg_id: u32, size: Result<i64>) -> Result {
         let view = table.find(msg_id, Kind::Open).ok_or(EINVAL)?;
         let queue = view.object;
         let object_id = table.object(queue).map_or(0, |state| state.id);
-        if answer.is_ok() && object_id == 0 {
+        let may_open = object_id != 0 || cfg!(cachefiles_mutant = "close-before-copen");
+        if answer.is_ok() && !may_open {
             return Err(EINVAL);
         }
         let taken = table
@@ -419,7 +425,9 @@ pub(crate) fn copen(cache: &Cache, msg_id: u32, size: Result<i64>) -> Result {
         Err((e, result)) => {
             taken.payload.end(Err(e));
             // Those who waited for the object to be opened anew would ask for ever.
-            cache.ondemand.end_waiting(queue, Kind::Read, Err(EIO));
+            if !cfg!(cachefiles_mutant = "close-against-copen") {
+                cache.ondemand.end_waiting(queue, Kind::Read, Err(EIO));
+            }
             result
         }
     }
@@ -453,7 +461,13 @@ pub(crate) fn read_complete(object: &Object, queue: ObjectQueue, msg_id: u32) ->
 /// A daemon takes over from one that died: what that had becomes new again.
 pub(crate) fn restore(cache: &Cache) {
     if !cfg!(cachefiles_mutant = "daemon-restart") {
-        cache.ondemand.with(|table| table.restore());
+        cache.ondemand.with(|table| {
+            table.restore();
+            if cfg!(cachefiles_mutant = "restore-storm") {
+                // Nothing opens its object anew.
+                table.park();
+            }
+        });
     }
     cache.pollq().wake(EPOLLIN);
 }
@@ -469,7 +483,9 @@ pub(crate) fn fd_released(cache: &Cache, queue: ObjectQueue, id: u32) {
         if state.phase != Phase::Dropping {
             state.phase = Phase::Closed;
         }
-        table.renew_object(queue);
+        if !cfg!(cachefiles_mutant = "close-before-cread") {
+            table.renew_object(queue);
+        }
         // Nobody needs to be told any more that the object goes; there is one CLOSE at most.
         Some(table.pop_object_waiting(queue, Kind::Close))
     });

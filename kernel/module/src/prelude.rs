@@ -35,5 +35,13 @@ pub(crate) fn push<T, A: kernel::alloc::Allocator>(
     if len > capacity || capacity > u32::MAX as usize || len >= u32::MAX as usize {
         return Err(ENOMEM);
     }
-    Ok(vec.push(value, flags)?)
+    crate::compat::push(vec, value, flags)
+}
+
+/// A vector of `len` zeros.
+///
+/// # Errors
+/// ENOMEM.
+pub(crate) fn zeroed(len: usize) -> Result<KVec<u8>> {
+    Ok(KVec::from_elem(0u8, len, GFP_KERNEL)?)
 }

@@ -5,6 +5,10 @@
 
 #[path = "../../core/src/command.rs"]
 pub(crate) mod command;
+#[path = "../../core/src/dio.rs"]
+pub(crate) mod dio;
+#[path = "../../core/src/inject.rs"]
+pub(crate) mod inject;
 #[path = "../../core/src/key.rs"]
 pub(crate) mod key;
 #[path = "../../core/src/limits.rs"]
@@ -15,6 +19,8 @@ mod number;
 pub(crate) mod requests;
 #[path = "../../core/src/slots.rs"]
 pub(crate) mod slots;
+#[path = "../../core/src/status.rs"]
+pub(crate) mod status;
 #[path = "../../core/src/table.rs"]
 mod table;
 #[path = "../../core/src/wire.rs"]

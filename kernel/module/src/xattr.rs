@@ -6,6 +6,7 @@
 
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::error_inject;
 use crate::prelude::*;
 use crate::pure::xattr as record;
 use crate::pure::xattr::Content;
@@ -28,7 +29,7 @@ fn attribute() -> &'static CStr {
 /// The coherency data of a volume, as the cookie has it now.
 fn coherency_of(vcookie: &VolumeCookie) -> Result<KVec<u8>> {
     let len = vcookie.copy_coherency(&mut []);
-    let mut data = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut data = zeroed(len)?;
     vcookie.copy_coherency(&mut data);
     Ok(data)
 }
@@ -36,7 +37,7 @@ fn coherency_of(vcookie: &VolumeCookie) -> Result<KVec<u8>> {
 /// The coherency data of an object, as the cookie has it now.
 fn aux_of(object: &Object) -> Result<KVec<u8>> {
     let len = object.cookie().copy_aux(&mut []);
-    let mut aux = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut aux = zeroed(len)?;
     object.cookie().copy_aux(&mut aux);
     Ok(aux)
 }
@@ -54,18 +55,19 @@ pub(crate) fn set_object(cache: &Cache, object: &Object) -> Result {
         object.content()
     };
     let len = record::object_len(aux.len()).ok_or(ENOMEM)?;
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     record::encode_object(&mut buf, object.cookie().object_size(), content, &aux)
         .map_err(|_| EIO)?;
-    let result = file
-        .want_write()
-        .and_then(|_write| file.dentry().set_xattr(attribute(), &buf));
+    let result = error_inject::write().and_then(|()| {
+        let _write = file.want_write()?;
+        file.dentry().set_xattr(attribute(), &buf)
+    });
     let inode = file.inode();
     match result {
-        Ok(()) => trace::coherency(object, inode, content as u8, word::SET_OK),
+        Ok(()) => trace::coherency(object, inode, &aux, content as u8, word::SET_OK),
         Err(e) => {
             trace::vfs_error(Some(object), Some(inode), e, word::SETXATTR);
-            trace::coherency(object, inode, content as u8, word::SET_FAIL);
+            trace::coherency(object, inode, &aux, content as u8, word::SET_FAIL);
             if e != ENOMEM {
                 cache.io_error_of(object, "Failed to set xattr", e);
             }
@@ -81,16 +83,17 @@ pub(crate) fn set_object(cache: &Cache, object: &Object) -> Result {
 pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Result {
     let aux = aux_of(object)?;
     let len = record::object_len(aux.len()).ok_or(ENOMEM)?;
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     let inode = file.inode();
-    let found = match file.dentry().get_xattr(attribute(), &mut buf) {
+    let read = error_inject::read().and_then(|()| file.dentry().get_xattr(attribute(), &mut buf));
+    let found = match read {
         Ok(n) => buf.get(..n).unwrap_or_default(),
         Err(e) => {
             trace::vfs_error(Some(object), Some(inode), e, word::GETXATTR);
             if e == EIO {
                 cache.io_error_of(object, "Failed to read aux", e);
             }
-            trace::coherency(object, inode, 0, word::CHECK_XATTR);
+            trace::coherency(object, inode, &[], 0, word::CHECK_XATTR);
             return Err(e);
         }
     };
@@ -107,7 +110,7 @@ pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Resul
             (word::CHECK_DIRTY, Err(ESTALE))
         }
     };
-    trace::coherency(object, inode, content, why);
+    trace::coherency(object, inode, record::aux(found), content, why);
     result
 }
 
@@ -116,9 +119,10 @@ pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Resul
 /// # Errors
 /// ENOMEM; any other stops the cache.
 pub(crate) fn remove_object(cache: &Cache, object: &Object, file: &File) -> Result {
-    let result = file
-        .want_write()
-        .and_then(|_write| file.dentry().remove_xattr(attribute()));
+    let result = error_inject::remove().and_then(|()| {
+        let _write = file.want_write()?;
+        file.dentry().remove_xattr(attribute())
+    });
     match result {
         Ok(()) => Ok(()),
         Err(e) => {
@@ -147,13 +151,12 @@ pub(crate) fn set_volume(
 ) -> Result {
     let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut buf = zeroed(len)?;
     record::encode_volume(&mut buf, &coherency).map_err(|_| EIO)?;
-    let result = bound
-        .backing
-        .mnt
-        .want_write()
-        .and_then(|_write| dir.set_xattr(attribute(), &buf));
+    let result = error_inject::write().and_then(|()| {
+        let _write = bound.backing.mnt.want_write()?;
+        dir.set_xattr(attribute(), &buf)
+    });
     match result {
         Ok(()) => trace::vol_coherency(vcookie, dir, word::VOL_SET_OK),
         Err(e) => {
@@ -174,8 +177,9 @@ pub(crate) fn set_volume(
 pub(crate) fn check_volume(cache: &Cache, vcookie: &VolumeCookie, dir: &Dentry) -> Result {
     let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
-    let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
-    let found = match dir.get_xattr(attribute(), &mut buf) {
+    let mut buf = zeroed(len)?;
+    let read = error_inject::read().and_then(|()| dir.get_xattr(attribute(), &mut buf));
+    let found = match read {
         Ok(n) => buf.get(..n).unwrap_or_default(),
         Err(e) => {
             trace::vfs_error(None, dir.inode(), e, word::GETXATTR);

@@ -158,7 +158,7 @@ fn probe(own: &Path, qemu: &Path, kernel: &Path) -> anyhow::Result<Verdict> {
         kernel,
         initramfs: None,
         ports: 0,
-        append: "",
+        append: String::new(),
         equipment: devices::NOTHING,
         incoming: false,
         gdb: None,

@@ -59,8 +59,11 @@ impl Module {
         [
             ("netfs", String::new(), true),
             (self.sys_name(), need.params.clone(), need.load),
-            // erofs is loaded where there is a cache for it to ask; it does not need the module.
+            // erofs asks fscache, which netfs has, and needs neither module; where the module is
+            // loaded by a step, such a step loads erofs too.
             ("erofs", String::new(), need.load),
+            // For the scenarios that load it by a step.
+            ("cachefiles_probe", String::new(), false),
         ]
         .into_iter()
         .map(|(name, params, load)| ModuleFile {
@@ -97,6 +100,13 @@ impl Planned<'_> {
     pub fn memory(&self) -> Result<u64, String> {
         let needed = self.scenario.needs.memory.get()?.0;
         Ok(needed.max(self.index.guest.least_memory))
+    }
+
+    /// Kernel parameters: the profile's, then the scenario's own, which win.
+    pub fn append(&self) -> String {
+        let both = [&self.index.guest.append, &self.scenario.needs.kernel.args];
+        let both: Vec<&str> = both.iter().map(|text| text.trim()).collect();
+        both.join(" ").trim().to_owned()
     }
 }
 

@@ -130,7 +130,7 @@ impl Prepared {
             ports: self.equipment().ports().map_err(|error| anyhow!(error))?,
             kernel: &planned.index.bzimage,
             initramfs: Some(&planned.initramfs),
-            append: &planned.index.guest.append,
+            append: planned.append(),
             equipment: match way {
                 Way::Cold => self.equipment(),
                 Way::Plug | Way::Restore => devices::NOTHING,

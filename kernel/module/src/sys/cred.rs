@@ -6,6 +6,7 @@ use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
 use super::inode::Inode;
+use super::text::c_text;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::str::CStr;
@@ -109,8 +110,8 @@ pub(crate) fn current_is_admin() -> bool {
 /// What the security module says; EOPNOTSUPP where there is none.
 pub(crate) fn secctx_to_secid(context: &CStr) -> Result<u32> {
     let mut secid = 0;
-    let len = u32::try_from(context.len()).unwrap_or(u32::MAX);
+    let (context, len) = c_text(context);
     // SAFETY: the string and the result outlive the call; `len` excludes the NUL.
-    check(unsafe { bindings::cf_secctx_to_secid(context.as_char_ptr(), len, &mut secid) })?;
+    check(unsafe { bindings::cf_secctx_to_secid(context, len, &mut secid) })?;
     Ok(secid)
 }

@@ -11,6 +11,8 @@ use super::errno::ENOENT;
 use super::errno::ENOTDIR;
 use super::inode::Inode;
 use super::inode::InodeLock;
+use super::text::c_ptr;
+use super::text::c_text;
 use core::ptr::NonNull;
 use kernel::str::CStr;
 
@@ -142,11 +144,9 @@ impl Dentry {
         if !self.can_lookup() {
             return Err(ENOTDIR);
         }
-        let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        let (name, len) = c_text(name);
         // SAFETY: the directory is referenced; the name outlives the call, `len` excludes its NUL.
-        let raw = unsafe {
-            bindings::cf_lookup_positive_unlocked(name.as_char_ptr(), len, self.as_ptr())
-        };
+        let raw = unsafe { bindings::cf_lookup_positive_unlocked(name, len, self.as_ptr()) };
         check_ptr(raw).map(Dentry)
     }
 
@@ -160,7 +160,7 @@ impl Dentry {
         let ret = unsafe {
             bindings::cf_getxattr(
                 self.as_ptr(),
-                name.as_char_ptr(),
+                c_ptr(name),
                 buf.as_mut_ptr().cast(),
                 buf.len(),
             )
@@ -178,7 +178,7 @@ impl Dentry {
         let ret = unsafe {
             bindings::cf_setxattr(
                 self.as_ptr(),
-                name.as_char_ptr(),
+                c_ptr(name),
                 value.as_ptr().cast(),
                 value.len(),
             )
@@ -193,7 +193,7 @@ impl Dentry {
     pub(crate) fn remove_xattr(&self, name: &CStr) -> Result {
         self.inode().ok_or(ENOENT)?;
         // SAFETY: as in `get_xattr`.
-        check(unsafe { bindings::cf_removexattr(self.as_ptr(), name.as_char_ptr()) }).map(|_| ())
+        check(unsafe { bindings::cf_removexattr(self.as_ptr(), c_ptr(name)) }).map(|_| ())
     }
 
     /// Sets the size of the file in bytes, through the filesystem.

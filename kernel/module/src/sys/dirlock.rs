@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Directories under their lock: the operations of the VFS that need it, and the two-directory lock
-//! of a rename. Dropping a guard unlocks.
+//! Directories under their lock: the operations of the VFS that need it, and renames, which
+//! need two. Dropping a guard unlocks.
 
 use super::bindings;
 use super::dentry::Dentry;
@@ -12,6 +12,9 @@ use super::errno::ENOENT;
 use super::errno::ENOTDIR;
 use super::inode::Inode;
 use super::mount::Mount;
+use super::text::c_text;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use kernel::str::CStr;
 
 /// A directory whose lock this task holds, with the lock class of a parent.
@@ -37,9 +40,9 @@ impl Dentry {
     }
 }
 
-impl DirLock<'_> {
+impl<'a> DirLock<'a> {
     /// The directory.
-    pub(crate) fn dir(&self) -> &Dentry {
+    pub(crate) fn dir(&self) -> &'a Dentry {
         self.dir
     }
 
@@ -48,22 +51,33 @@ impl DirLock<'_> {
     /// # Errors
     /// EACCES for a name that cannot be one (empty, `.`, `..`, with a slash), or the filesystem's.
     pub(crate) fn lookup(&self, name: &CStr) -> Result<Dentry> {
-        lookup_locked(self.dir, name)
-    }
-
-    /// Makes the directory that `child`, a negative dentry of this directory, names. The dentry
-    /// that comes back may be another one than `child`.
-    ///
-    /// # Errors
-    /// The security module's or the filesystem's.
-    pub(crate) fn mkdir(&self, mnt: &Mount, child: Dentry, mode: u16) -> Result<Dentry> {
-        self.is_free(&child)?;
-        // SAFETY: the parent is locked; the reference to `child` is consumed by the call.
-        let raw =
-            unsafe { bindings::cf_mkdir(mnt.as_ptr(), self.dir.as_ptr(), child.into_ptr(), mode) };
+        let (name, len) = c_text(name);
+        // SAFETY: the guard proves that the directory is locked; the name outlives the call.
+        let raw = unsafe { bindings::cf_lookup(name, len, self.dir.as_ptr()) };
         let ptr = check_ptr(raw)?;
         // SAFETY: on success one reference comes back.
         Ok(unsafe { Dentry::from_owned(ptr) })
+    }
+
+    /// Makes the directory that `child`, a negative dentry of this directory, names. The dentry
+    /// that comes back may be another one than `child`. When it fails the lock is given up.
+    ///
+    /// # Errors
+    /// The security module's or the filesystem's.
+    pub(crate) fn mkdir(self, mnt: &Mount, child: Dentry, mode: u16) -> Result<(Self, Dentry)> {
+        self.is_free(&child)?;
+        let (mnt, dir) = (mnt.as_ptr(), self.dir.as_ptr());
+        // SAFETY: the parent is locked; the reference to `child` is consumed by the call.
+        let raw = unsafe { bindings::cf_mkdir(mnt, dir, child.into_ptr(), mode) };
+        match check_ptr(raw) {
+            // SAFETY: on success one reference comes back.
+            Ok(ptr) => Ok((self, unsafe { Dentry::from_owned(ptr) })),
+            Err(e) => {
+                // The call has unlocked.
+                core::mem::forget(self);
+                Err(e)
+            }
+        }
     }
 
     /// Whether `child` is a name of this directory that nothing has.
@@ -124,95 +138,85 @@ impl Drop for DirLock<'_> {
     }
 }
 
-fn lookup_locked(dir: &Dentry, name: &CStr) -> Result<Dentry> {
-    let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
-    // SAFETY: both callers hold the directory's lock; the name outlives the call.
-    let raw = unsafe { bindings::cf_lookup(name.as_char_ptr(), len, dir.as_ptr()) };
-    let ptr = check_ptr(raw)?;
-    // SAFETY: on success one reference comes back.
-    Ok(unsafe { Dentry::from_owned(ptr) })
-}
-
-/// Two directories locked for a rename from `from` to `to`, with the filesystem's rename mutex.
+/// A rename that is under way: both directories are locked.
 #[must_use]
-pub(crate) struct RenameLock<'a> {
-    from: &'a Dentry,
-    to: &'a Dentry,
-    trap: *mut bindings::dentry,
+pub(crate) struct Renaming<'a> {
+    raw: bindings::cf_renaming,
+    /// The reference is `raw`'s.
+    grave: ManuallyDrop<Dentry>,
+    _dirs: PhantomData<&'a Dentry>,
 }
 
-impl<'a> RenameLock<'a> {
-    /// Locks both directories in the order that the VFS wants.
+impl<'a> Renaming<'a> {
+    /// Locks `from` and `to` in the order that the VFS wants, and looks up `name` in `to`, for
+    /// moving `old`, a child of `from`, there.
     ///
     /// # Errors
-    /// EXDEV when no directory of the two can be reached from the other's filesystem.
-    pub(crate) fn take(from: &'a Dentry, to: &'a Dentry) -> Result<RenameLock<'a>> {
-        // SAFETY: both are directories with a reference held for the life of the guard.
-        let trap = unsafe { bindings::lock_rename(to.as_ptr(), from.as_ptr()) };
-        if !trap.is_null() {
-            check_ptr(trap)?;
-        }
-        Ok(RenameLock { from, to, trap })
+    /// EXDEV when no directory of the two can be reached from the other's filesystem; EINVAL when
+    /// `old` is no longer in `from`; EINVAL or ENOTEMPTY when the move would make a loop; or the
+    /// filesystem's.
+    pub(crate) fn start(
+        from: &'a Dentry,
+        old: &'a Dentry,
+        to: &'a Dentry,
+        name: &CStr,
+    ) -> Result<Renaming<'a>> {
+        let mut raw = bindings::cf_renaming::default();
+        let (name, len) = c_text(name);
+        // SAFETY: all are referenced for the life of the guard, and the name outlives the call.
+        let ret = unsafe {
+            bindings::cf_start_renaming(
+                &mut raw,
+                from.as_ptr(),
+                old.as_ptr(),
+                to.as_ptr(),
+                name,
+                len,
+            )
+        };
+        check(ret)?;
+        let grave = check_ptr(raw.grave)?;
+        // SAFETY: `raw` has a reference until the rename ends, and this one is not given back.
+        let grave = unsafe { Dentry::from_owned(grave) };
+        Ok(Renaming {
+            raw,
+            grave: ManuallyDrop::new(grave),
+            _dirs: PhantomData,
+        })
     }
 
-    /// Whether `dentry` is an ancestor of the other directory, so that the rename would make a loop.
-    pub(crate) fn is_trap(&self, dentry: &Dentry) -> bool {
-        self.trap == dentry.as_ptr()
-    }
-
-    /// Looks up `name` in the target directory.
-    ///
-    /// # Errors
-    /// As [`DirLock::lookup`].
-    pub(crate) fn lookup_target(&self, name: &CStr) -> Result<Dentry> {
-        lookup_locked(self.to, name)
+    /// What the target directory has under the name: negative when nothing.
+    pub(crate) fn target(&self) -> &Dentry {
+        &self.grave
     }
 
     /// Whether the security module allows the rename.
     ///
     /// # Errors
     /// The security module's.
-    pub(crate) fn may_rename(&self, mnt: &Mount, old: &Dentry, new: &Dentry) -> Result {
-        // SAFETY: all are referenced and both parents are locked.
-        let ret = unsafe {
-            bindings::cf_security_rename(
-                mnt.as_ptr(),
-                self.from.as_ptr(),
-                old.as_ptr(),
-                self.to.as_ptr(),
-                new.as_ptr(),
-            )
-        };
-        check(ret).map(|_| ())
+    pub(crate) fn is_allowed(&self, mnt: &Mount) -> Result {
+        // SAFETY: all are referenced and both parents are locked until this guard is dropped.
+        check(unsafe { bindings::cf_security_rename(mnt.as_ptr(), &self.raw) }).map(|_| ())
     }
 
-    /// Moves `old`, a child of `from`, to the name of `new`, a negative child of `to`.
+    /// Renames.
     ///
     /// # Errors
-    /// ENOENT when `old` is no child of `from` any more, or the filesystem's.
-    pub(crate) fn rename(&self, old: &Dentry, new: &Dentry) -> Result {
-        if old.is_negative() || !old.is_child_of(self.from) || !new.is_child_of(self.to) {
-            return Err(ENOENT);
-        }
-        if !new.is_negative() {
+    /// ENOENT when there is nothing to rename, EEXIST when the target is there; or the
+    /// filesystem's.
+    pub(crate) fn rename(&self) -> Result {
+        if !self.grave.is_negative() {
             return Err(EEXIST);
         }
-        // SAFETY: all are referenced, both parents are locked and are the parents, as checked.
-        let ret = unsafe {
-            bindings::cf_rename(
-                self.from.as_ptr(),
-                old.as_ptr(),
-                self.to.as_ptr(),
-                new.as_ptr(),
-            )
-        };
-        check(ret).map(|_| ())
+        // SAFETY: both parents are locked and are the parents, as `start` has seen; that nobody
+        // changes before this guard is dropped.
+        check(unsafe { bindings::cf_rename(&self.raw) }).map(|_| ())
     }
 }
 
-impl Drop for RenameLock<'_> {
+impl Drop for Renaming<'_> {
     fn drop(&mut self) {
-        // SAFETY: the guard proves that both locks are held, taken with the same two directories.
-        unsafe { bindings::unlock_rename(self.to.as_ptr(), self.from.as_ptr()) };
+        // SAFETY: ends what `start` began, once.
+        unsafe { bindings::cf_end_renaming(&self.raw) };
     }
 }

@@ -24,8 +24,9 @@ macro_rules! errnos {
 
 errnos! {
     EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, ENXIO = 6, ENOMEM = 12, EFAULT = 14, EBUSY = 16,
-    EEXIST = 17, EXDEV = 18, ENOTDIR = 20, EINVAL = 22, EROFS = 30, ERANGE = 34,
-    ENODATA = 61, EMSGSIZE = 90, EOPNOTSUPP = 95, ENOBUFS = 105, ESTALE = 116,
+    EEXIST = 17, EXDEV = 18, ENOTDIR = 20, EINVAL = 22, ENOSPC = 28, EROFS = 30, ERANGE = 34,
+    ENOTEMPTY = 39,
+    ENODATA = 61, EMSGSIZE = 90, EOPNOTSUPP = 95, ENOBUFS = 105, ESTALE = 116, EDQUOT = 122,
 }
 
 /// The codes with which the kernel asks for a system call to be restarted (linux/errno.h).

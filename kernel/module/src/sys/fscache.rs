@@ -5,6 +5,7 @@ use super::bindings;
 use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
+use super::text::c_ptr;
 use crate::cache::Cache;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -402,7 +403,7 @@ impl CacheCookie {
     /// EBUSY when a cache of that name is live, ENOMEM.
     pub(crate) fn acquire(tag: &CStr) -> Result<CacheCookie> {
         // SAFETY: the name outlives the call, which copies it.
-        let raw = unsafe { bindings::fscache_acquire_cache(tag.as_char_ptr()) };
+        let raw = unsafe { bindings::fscache_acquire_cache(c_ptr(tag)) };
         check_ptr(raw).map(CacheCookie)
     }
 

@@ -29,7 +29,10 @@ pub(crate) trait Transfer: Send + Sync + 'static {
     const WRITE: bool;
 
     /// Called once, just before the transfer begins; [`Transfer::done`] follows.
-    fn begun(&self, object: &Object);
+    ///
+    /// # Errors
+    /// What the transfer is to fail with instead of being made.
+    fn begun(&self, object: &Object) -> Result;
 
     /// Called when the transfer has ended, perhaps in an interrupt: it must not sleep. Returns what
     /// the caller is to be told.
@@ -104,11 +107,14 @@ pub(crate) fn submit<T: Transfer>(
         }
     };
     *ki.term.get_mut() = term;
-    ki.transfer.begun(&ki.object);
+    let begun = ki.transfer.begun(&ki.object);
     let ki = KBox::into_raw(ki);
-    let ret = {
-        let _nofs = NoFs::enter();
-        transfer_now::<T>(ki, iter)
+    let ret = match begun {
+        Ok(()) => {
+            let _nofs = NoFs::enter();
+            transfer_now::<T>(ki, iter)
+        }
+        Err(e) => e.to_ret() as isize,
     };
     let submitted = if ret == -(bindings::cf_consts_CF_EIOCBQUEUED as isize) {
         Submitted::Queued

@@ -9,6 +9,7 @@ use super::errno::check_ptr;
 use super::errno::Result;
 use super::errno::ENOENT;
 use super::file::File;
+use super::text::c_ptr;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use kernel::str::CStr;
@@ -49,7 +50,7 @@ impl Mount {
         // SAFETY: the path is a string that outlives the call; the result is written on success.
         let ret = unsafe {
             bindings::kern_path(
-                path.as_char_ptr(),
+                c_ptr(path),
                 bindings::cf_consts_CF_LOOKUP_DIRECTORY,
                 found.as_mut_ptr(),
             )

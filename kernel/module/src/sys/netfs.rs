@@ -211,15 +211,36 @@ impl Termination {
             Ok(n) => isize::try_from(n).unwrap_or(isize::MAX),
             Err(e) => to_ret(Err(e)) as isize,
         };
-        if let Some(func) = self.func {
-            call(func, self.data, value, was_async);
-        }
+        // SAFETY: function and argument came together from the caller of the transfer; this consumes
+        // them.
+        unsafe { terminate(self.func, self.data, value, was_async) };
     }
 }
 
-type Terminate = unsafe extern "C" fn(*mut c_void, isize, bool);
+/// The function that the caller of a transfer gives, to be called when it ends.
+type Terminated = bindings::netfs_io_terminated_t;
 
-fn call(func: Terminate, data: *mut c_void, value: isize, was_async: bool) {
-    // SAFETY: function and argument came together from the caller of the transfer.
-    unsafe { func(data, value, was_async) };
+/// Calls `func`, if there is one, with its `data` and how many bytes were transferred, or a negative
+/// error. Kernels before 7.x also want to know whether this happens behind the caller's back.
+///
+/// # Safety
+/// Both come from one caller, who waits for this call, and it is made once.
+#[cfg(not(kernel_ge_7002))]
+pub(super) unsafe fn terminate(func: Terminated, data: *mut c_void, value: isize, behind: bool) {
+    if let Some(func) = func {
+        // SAFETY: the caller's promise.
+        unsafe { func(data, value, behind) };
+    }
+}
+
+/// As above.
+///
+/// # Safety
+/// As above.
+#[cfg(kernel_ge_7002)]
+pub(super) unsafe fn terminate(func: Terminated, data: *mut c_void, value: isize, _behind: bool) {
+    if let Some(func) = func {
+        // SAFETY: the caller's promise.
+        unsafe { func(data, value) };
+    }
 }

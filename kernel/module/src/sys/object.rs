@@ -153,9 +153,7 @@ impl RefReason {
             RefReason::Transfer => {
                 Some(bindings::cachefiles_obj_ref_trace_cachefiles_obj_get_ioreq)
             }
-            RefReason::OndemandFd => {
-                Some(bindings::cachefiles_obj_ref_trace_cachefiles_obj_get_ondemand_fd)
-            }
+            RefReason::OndemandFd => Some(bindings::cf_ref_consts_CF_REF_GET_ONDEMAND_FD),
             RefReason::Request => None,
         }
     }
@@ -168,9 +166,7 @@ impl RefReason {
             RefReason::Transfer => {
                 Some(bindings::cachefiles_obj_ref_trace_cachefiles_obj_put_ioreq)
             }
-            RefReason::OndemandFd => {
-                Some(bindings::cachefiles_obj_ref_trace_cachefiles_obj_put_ondemand_fd)
-            }
+            RefReason::OndemandFd => Some(bindings::cf_ref_consts_CF_REF_PUT_ONDEMAND_FD),
             RefReason::Request => None,
         }
     }

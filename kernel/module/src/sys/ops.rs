@@ -14,6 +14,7 @@ use super::netfs::Termination;
 use super::netfs::Want;
 use super::object::ObjRef;
 use super::object::Object;
+use super::subreq::WritePart;
 use crate::interface;
 use crate::io;
 use crate::volume;
@@ -47,6 +48,7 @@ static NETFS_OPS: Table<bindings::netfs_cache_ops> = Table(bindings::netfs_cache
     prepare_read: Some(prepare_read),
     prepare_write_subreq: Some(prepare_write_subreq),
     prepare_write: Some(prepare_write),
+    #[cfg(not(kernel_ge_7003))]
     prepare_ondemand_read: Some(prepare_ondemand_read),
     query_occupancy: Some(query_occupancy),
 });
@@ -185,9 +187,11 @@ unsafe extern "C" fn read(
     let res = unsafe { Resources::from_ptr(cres) };
     // SAFETY: the caller leaves the iterator to the transfer.
     let mut iter = unsafe { IovIter::from_ptr(iter) };
+    const CLEAR: bindings::netfs_read_from_hole =
+        bindings::cf_drift_consts_CF_READ_HOLE_CLEAR as bindings::netfs_read_from_hole;
     let hole = match hole {
         bindings::netfs_read_from_hole_NETFS_READ_HOLE_IGNORE => ReadHole::Ignore,
-        bindings::netfs_read_from_hole_NETFS_READ_HOLE_CLEAR => ReadHole::Clear,
+        CLEAR => ReadHole::Clear,
         _ => ReadHole::Fail,
     };
     let term = Termination::new(term_func, term_data);
@@ -244,21 +248,22 @@ unsafe extern "C" fn prepare_read(
     source
 }
 
-/// netfs asks whether a subrequest may be written to the cache. On-demand objects are written by the
-/// daemon only, so that netfs's own writes are refused; classic mode will answer otherwise.
 unsafe extern "C" fn prepare_write_subreq(subreq: *mut bindings::netfs_io_subrequest) {
-    // SAFETY: netfs holds the subrequest during the callback.
-    unsafe { bindings::netfs_prepare_write_failed(subreq) };
+    // SAFETY: netfs holds the subrequest during the callback, and nobody else knows it yet.
+    if let Some(part) = unsafe { WritePart::from_ptr(subreq) } {
+        io::prepare_write_part(&part);
+    }
 }
 
-/// As [`prepare_write_subreq`], for a subrequest that is on its way.
 unsafe extern "C" fn issue_write(subreq: *mut bindings::netfs_io_subrequest) {
-    let refused = super::errno::ENOBUFS.to_ret() as isize;
-    // SAFETY: netfs leaves the subrequest to whoever ends it, which is done here, once.
-    unsafe { bindings::netfs_write_subrequest_terminated(subreq.cast(), refused, false) };
+    // SAFETY: netfs leaves the subrequest to whoever ends it.
+    if let Some(part) = unsafe { WritePart::from_ptr(subreq) } {
+        io::issue_write(part);
+    }
 }
 
 /// The operation of the kernels that have a place for it in their table.
+#[cfg(not(kernel_ge_7003))]
 unsafe extern "C" fn prepare_ondemand_read(
     cres: *mut bindings::netfs_cache_resources,
     start: i64,

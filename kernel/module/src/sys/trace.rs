@@ -170,10 +170,14 @@ pub(crate) fn rename(object: Option<&Object>, victim: &Dentry, why: Killed) {
     unsafe { bindings::cf_trace_rename(ptr(object), ino(victim), why) };
 }
 
-/// An object's coherency record was read or written.
-pub(crate) fn coherency(object: &Object, backer: &Inode, content: u8, why: Coherency) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_coherency(object.as_ptr(), backer.ino(), content, why) };
+/// An object's coherency record was read or written; `aux` is the filesystem's part of it.
+pub(crate) fn coherency(object: &Object, backer: &Inode, aux: &[u8], content: u8, why: Coherency) {
+    // The event shows this many bytes, whether there are as many or not.
+    let mut shown = [0u8; 8];
+    shown.iter_mut().zip(aux).for_each(|(to, from)| *to = *from);
+    let aux = shown.as_ptr().cast();
+    // SAFETY: the object is referenced, and so is its cookie; `shown` outlives the call.
+    unsafe { bindings::cf_trace_coherency(object.as_ptr(), backer.ino(), aux, content, why) };
 }
 
 /// A volume's coherency record was read or written.

@@ -76,7 +76,7 @@ impl UserIn<'_> {
     /// # Errors
     /// ENOMEM; EFAULT when it is not the caller's memory.
     pub(crate) fn read_all(&self) -> Result<KVec<u8>> {
-        let mut data = KVec::from_elem(0u8, self.len, GFP_KERNEL)?;
+        let mut data = crate::prelude::zeroed(self.len)?;
         // SAFETY: the vector has that many bytes; what is read from is checked by the callee.
         let left =
             unsafe { bindings::cf_copy_from_user(data.as_mut_ptr().cast(), self.ptr, self.len) };

@@ -56,7 +56,7 @@ pub struct Umount {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MountFs {
-    /// Its type, such as `ext4`, `tmpfs` or `overlay`.
+    /// Its type, such as `ext4` or `tmpfs`. A filesystem that is a module is loaded first, by `load_module`.
     pub fs: String,
     /// What is mounted, for the kernel to understand: a device's path, or any word ...
     #[serde(default)]

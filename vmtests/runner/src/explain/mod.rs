@@ -167,6 +167,13 @@ fn needs(text: &mut String, scenario: &Scenario) {
     if let Some(kernel) = kernel_words(&needs.kernel) {
         let _ = writeln!(text, "  {kernel}; on any other it is skipped");
     }
+    if !needs.kernel.args.is_empty() {
+        let _ = writeln!(
+            text,
+            "  kernel parameters `{}`: the guest boots cold",
+            needs.kernel.args
+        );
+    }
     let memory = needs
         .memory
         .get()

@@ -72,7 +72,7 @@ pub struct Machine<'a> {
     /// Initial root, if any.
     pub initramfs: Option<&'a Path>,
     /// Further kernel parameters.
-    pub append: &'a str,
+    pub append: String,
     /// What is plugged in when the power is switched on.
     pub equipment: Equipment<'a>,
     /// Whether the machine waits to be told where its memory comes from, instead of booting.
@@ -322,7 +322,7 @@ mod tests {
             ports: 8,
             kernel: Path::new("/k"),
             initramfs: None,
-            append: "",
+            append: String::new(),
             equipment: devices::NOTHING,
             incoming: false,
             gdb: None,

@@ -102,7 +102,9 @@ impl Run<'_> {
     }
 
     fn snapshot_key(&self, prepared: &Prepared, modules: &[ModuleFile]) -> Option<Key> {
-        if !self.common.snapshots.is_on() {
+        // A snapshot of a kernel with parameters of its own would serve no other scenario.
+        let own = !self.planned.scenario.needs.kernel.args.is_empty();
+        if own || !self.common.snapshots.is_on() {
             return None;
         }
         let machine = prepared.machine(self.common, self.planned, Way::Cold);

@@ -39,6 +39,7 @@ use crate::xfail;
 mod boot;
 mod guide;
 mod host;
+mod inspect;
 mod judge;
 mod steps;
 mod walk;
@@ -320,6 +321,12 @@ impl Run<'_> {
 
     /// All steps passed: collect, power off, and see that both work.
     fn end_well(&mut self, vm: &mut Vm) -> Verdict {
+        if !self.off {
+            if let Some(verdict) = self.inspect(vm) {
+                self.end_badly(vm);
+                return verdict;
+            }
+        }
         self.stage("collecting");
         let collected = match self.off {
             true => self.collected_before(),

@@ -70,6 +70,10 @@ pub struct KernelNeed {
     /// Options that must be set (`y` or `m`), without `CONFIG_`.
     #[serde(default)]
     pub config: Vec<String>,
+    /// Parameters for its command line, on top of those that every guest gets, such as
+    /// `lsm=smack`. The guest then boots cold.
+    #[serde(default)]
+    pub args: String,
 }
 
 /// How the module under test is loaded.

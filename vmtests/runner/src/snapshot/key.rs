@@ -55,7 +55,7 @@ impl Key {
             qemu: digests.of(machine.program)?,
             kernel: digests.of(machine.kernel)?,
             initramfs,
-            append: machine.append.to_owned(),
+            append: machine.append.clone(),
             modules: modules.to_vec(),
             cpus: machine.cpus,
             memory: machine.memory,
@@ -134,7 +134,7 @@ mod tests {
             ports: 8,
             kernel: &kernel,
             initramfs: Some(&root),
-            append: "",
+            append: String::new(),
             equipment: devices::NOTHING,
             incoming: false,
             gdb: None,
@@ -182,7 +182,7 @@ mod tests {
             ),
             name(
                 Machine {
-                    append: "nokaslr",
+                    append: "nokaslr".to_owned(),
                     ..machine("a")
                 },
                 &[module("")],

@@ -52,6 +52,8 @@ const ABOUT: &str = "about.json";
 const UNFIT: &str = "unfit";
 /// How many snapshots are kept, the last used ones.
 const KEPT: usize = 8;
+/// How long that is believed.
+const UNFIT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a lock that another process holds is tried.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
@@ -167,7 +169,13 @@ impl Store {
             return Ok(found);
         }
         let folder = dir.join(name);
-        if let Ok(why) = fs::read_to_string(folder.join(UNFIT)) {
+        let unfit = folder.join(UNFIT);
+        if age(&unfit).is_some_and(|age| age > UNFIT_FOR) {
+            // It may have been the host's fault, which was overloaded.
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        if let Ok(why) = fs::read_to_string(&unfit) {
             return Ok(self.give_up(name, &why));
         }
         if folder.is_dir() {
@@ -249,7 +257,7 @@ impl Store {
     }
 
     /// A machine that was restored could not be set up, one that booted could: this kernel cannot
-    /// do what a restore needs. Remembered for ever, for this key.
+    /// do what a restore needs. Remembered for a day, for this key.
     pub fn unfit(&self, key: &Key, why: &str) {
         let name = key.name();
         if let Some(dir) = &self.dir {

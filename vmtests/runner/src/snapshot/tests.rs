@@ -28,7 +28,7 @@ fn key(dir: &Path, append: &str) -> Key {
         ports: 8,
         kernel: &file,
         initramfs: None,
-        append,
+        append: append.to_owned(),
         equipment: devices::NOTHING,
         incoming: false,
         gdb: None,
@@ -153,6 +153,12 @@ fn one_that_cannot_be_restored_goes_and_one_that_is_unfit_stays_away() {
     first.unfit(&key, "no disk appears");
     assert!(matches!(find(&first, &key), Found::Cold));
     assert!(matches!(find(&store(dir.path()), &key), Found::Cold));
+    // After a day it is tried again.
+    let note = state_of(dir.path(), &key).with_file_name(UNFIT);
+    let then = std::time::SystemTime::now() - UNFIT_FOR - Duration::from_secs(1);
+    let times = fs::FileTimes::new().set_modified(then);
+    File::open(note).unwrap().set_times(times).unwrap();
+    make(&store(dir.path()), &key, "memory");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn a_kernel_that_prints_for_ever_is_an_error_with_its_last_lines() {
     );
     let ground = Ground::with("initramfs", "noisy.cpio", &noisy);
     let mut command = ground.run_command("passes");
-    command.args(["--boot-limit", "8"]);
+    command.args(["--boot-limit", "5"]);
     let ran = ground.carry_out(command, "passes");
     ran.is(1, "error", &["boot: ", "noise"]);
     let kept = fs::metadata(ground.run_folder("passes").join("console.log"));

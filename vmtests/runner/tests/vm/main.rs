@@ -6,6 +6,7 @@
 mod boots;
 mod deaths;
 mod ends;
+mod faults;
 mod ground;
 mod marks;
 mod places;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -75,4 +76,39 @@ fn asked_to_boot_it_boots() {
     let ran = ground.carry_out(command, "passes");
     ran.is(0, "passed", &[]);
     assert_eq!(ran.result["started_from"], "cold");
+}
+
+#[test]
+fn a_machine_into_which_nothing_can_be_plugged_boots_and_that_is_remembered() {
+    let ground = Ground::new();
+    // Without this the guest does not learn of what is plugged in, as a kernel without ACPI
+    // hot-plug does not.
+    let real = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .map(|dir| dir.join("qemu-system-x86_64"))
+        .find(|file| file.is_file())
+        .expect("QEMU");
+    let bin = ground.at("bin");
+    fs::create_dir(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\nexec {} -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off \"$@\"\n",
+        real.display()
+    );
+    let file = bin.join("qemu-system-x86_64");
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    for told in ["set-up in the guest", "plugged in later"] {
+        let mut command = ground.run_command("passes");
+        command
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("CACHEFILES_RS_CACHE", ground.at("cache"))
+            .args(["--accel", "tcg"]);
+        let ran = ground.carry_out(command, "passes");
+        ran.is(0, "passed", &[]);
+        assert_eq!(ran.result["started_from"], "cold");
+        assert!(ran.said().contains(told), "{}", ran.said());
+    }
+    // The second run did not try.
+    let log = ground.file("passes", "agent.log");
+    assert!(!log.contains("MIGRATION"), "{log}");
 }

@@ -99,6 +99,34 @@ fn a_step_that_is_not_there_is_found_before_anything_boots() {
 }
 
 #[test]
+fn one_case_of_a_matrix_is_named_whole() {
+    let ground = Ground::new();
+    let output = shell(&ground, &["both-modules"], "");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("both-modules[word=two]"), "{text}");
+    let output = shell(&ground, &["both-modules[word=two]"], "echo here\n");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(stdout(&output), "here\n");
+    assert!(
+        said(&output).contains("all 1 steps passed"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn where_the_guest_is_gone_no_shell_is_waited_for() {
+    let ground = Ground::new();
+    let output = shell(&ground, &["panics"], "echo never\n");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("splat (panic)"), "{text}");
+    assert!(text.contains("the guest is gone"), "{text}");
+    assert!(!text.contains("never\n"), "{text}");
+}
+
+#[test]
 fn a_failure_is_repeated_and_its_end_is_the_same() {
     let ground = Ground::new();
     ground.run("fails").is(1, "failed", &[]);

@@ -40,7 +40,7 @@ impl Kind {
             Kind::Held => "`hold_open` has the name",
             Kind::Program => "`start_program` has the name",
             Kind::Puppet => "`puppet` has the name",
-            Kind::Measurement => "`measure` has the name",
+            Kind::Measurement => "`measure` or storm measures",
             Kind::MountPoint => "thing is mounted at",
         }
     }
@@ -420,6 +420,24 @@ fn gives(act: Act<'_>, give: &mut dyn FnMut(Kind, &str, Place)) {
     for branch in act.node.get("branches").map_or(&[][..], Node::items) {
         if let Some(name) = branch.str("name") {
             give(Kind::Branch, name, act.key.place);
+        }
+    }
+    if act.name() == "puppet" {
+        for action in act.node.get("actions").map_or(&[][..], Node::items) {
+            measured_by(action, act.key.place, give);
+        }
+    }
+}
+
+/// What a storm measures: `storm.rounds`, and two numbers for each kind of action in it.
+fn measured_by(action: &Node, place: Place, give: &mut dyn FnMut(Kind, &str, Place)) {
+    let Some(storm) = action.get("storm") else {
+        return;
+    };
+    give(Kind::Measurement, "storm", place);
+    for inner in storm.get("actions").map_or(&[][..], Node::items) {
+        for (key, _) in inner.fields() {
+            give(Kind::Measurement, &format!("storm.{}", key.text), place);
         }
     }
 }

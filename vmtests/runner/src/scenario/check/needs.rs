@@ -179,6 +179,9 @@ fn shares(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node, mounts: &
     }
 }
 
+/// Kernel parameters without which the runner would not find its guest.
+const OURS: &[&str] = &["console", "loglevel", "panic", "rdinit", "--"];
+
 fn kernel(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node) {
     let none = Node::text(needs.place, "");
     let node = needs.get("kernel").unwrap_or(&none);
@@ -203,6 +206,19 @@ fn kernel(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node) {
                 "no kernel is both: the scenario would never run",
             );
         }
+    }
+    for word in need.args.split_whitespace() {
+        let name = word.split('=').next().unwrap_or_default();
+        if OURS.contains(&name) {
+            let message = format!("`{word}`: the runner itself gives the kernel `{name}`");
+            found.add(at("args"), message);
+        }
+    }
+    if need.args.chars().any(char::is_control) {
+        found.add(
+            at("args"),
+            "kernel parameters are one line, without control characters",
+        );
     }
     let options = node.get("config").map_or(&[][..], Node::items);
     for (option, node) in need.config.iter().zip(options) {

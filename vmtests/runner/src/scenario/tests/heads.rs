@@ -85,6 +85,14 @@ fn heads_that_cannot_be() {
             "write `A`",
         ),
         (
+            "name: a\nabout: x\nneeds: {kernel: {args: lsm=smack panic=1}}\n",
+            "the runner itself gives the kernel `panic`",
+        ),
+        (
+            "name: a\nabout: x\nneeds: {kernel: {args: \"a\\tb\"}}\n",
+            "one line, without control characters",
+        ),
+        (
             "name: a\nabout: x\nneeds: {disks: [{name: c, size: 1MiB}]}\n",
             "from 8MiB",
         ),

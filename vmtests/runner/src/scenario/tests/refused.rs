@@ -188,7 +188,14 @@ fn names_of_branches_daemons_files_and_snapshots() {
     accepted(&format!("{}{}{ratio}", measure("cold"), measure("warm")));
     one(
         &format!("{}{ratio}", measure("cold")),
-        &["no `measure` has the name `warm`"],
+        &["no `measure` or storm measures `warm`"],
+    );
+    let storm = "- puppet: {actions: [{storm: {threads: 1, times: 1, actions: [{open: {}}]}}]}\n";
+    let ratio = "- expect: {ratios: [{of: storm.open.done, to: storm.rounds, at_most: 1}]}";
+    accepted(&format!("{storm}{ratio}"));
+    one(
+        &format!("{storm}{}", ratio.replace("open", "close")),
+        &["no `measure` or storm measures `storm.close`"],
     );
     // Names with variables fit what begins like them.
     accepted(
