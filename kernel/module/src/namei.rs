@@ -130,7 +130,9 @@ fn find_or_make<'a>(
             pr_err!("mkdir {} failed with error {}\n", name, e.to_ret());
             e
         })?;
-        trace::mkdir(dir, &made.1);
+        if !cfg!(cachefiles_mutant = "trace-events") {
+            trace::mkdir(dir, &made.1);
+        }
         parent = made.0;
         let made = made.1;
         is_new = true;
