@@ -221,6 +221,9 @@ impl Cache {
         if let Some(bound) = self.bound() {
             bound.cookie.io_error();
         }
+        if cfg!(cachefiles_mutant = "disk-eio") {
+            return;
+        }
         self.die();
     }
 

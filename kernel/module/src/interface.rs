@@ -177,6 +177,9 @@ pub(crate) fn look_up_cookie(cache: &Cache, cookie: &Cookie) -> bool {
     let _as_cache = bound.backing.cred.override_current();
     if !lookup::look_up_object(cache, bound, &seen) {
         seen.see(Seen::LookupFailed);
+        if cfg!(cachefiles_mutant = "mount-loops") {
+            core::mem::forget(listed);
+        }
         // The caller holds an access to the cookie: only when that ends is the object withdrawn.
         cookie.caching_failed();
         debug!(LEAVE, "<== lookup(o={:08x}): no file\n", id);

@@ -242,7 +242,7 @@ fn pick(table: &mut Table<Chunks>, room: usize) -> Pick {
             object,
             waiter: None,
         };
-        if phase == Some(Phase::Reopening) {
+        if phase == Some(Phase::Reopening) || cfg!(cachefiles_mutant = "many-withheld") {
             return Pick::Parked(Some(reopen));
         }
         return match table.enqueue_reopen(queue, reopen) {
@@ -327,7 +327,7 @@ fn deliver_close(cache: &Cache, d: &Delivery, out: &mut UserOut<'_>) -> Result<u
     out.write(buf.get(..n).ok_or(EIO)?)?;
     // A CLOSE has no answer: it is complete when it has been read.
     let taken = cache.ondemand.with(|table| table.deliver_done(d.ticket));
-    if let Some(taken) = taken {
+    if let Some(taken) = taken.filter(|_| !cfg!(cachefiles_mutant = "volume-collision")) {
         taken.payload.end(Ok(()));
     }
     Ok(n)

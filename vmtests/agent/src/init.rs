@@ -32,6 +32,7 @@ use crate::engine::Context;
 use crate::engine::Done;
 use crate::engine::Stop;
 use crate::engine::lock;
+use crate::inspect;
 use crate::logs::Logs;
 use crate::logs::follow_kernel;
 use crate::setup;
@@ -142,6 +143,10 @@ fn run() -> Result<()> {
             ToAgent::Collect => in_thread(&agent, "collect", |agent| {
                 let collected = collect(agent);
                 agent.sender.send(&FromAgent::Collected(collected));
+            }),
+            ToAgent::Inspect => in_thread(&agent, "inspect", |agent| {
+                let inspected = inspect::inspect();
+                agent.sender.send(&FromAgent::Inspected(inspected));
             }),
             ToAgent::Sysrq { keys } => in_thread(&agent, "sysrq", move |agent| {
                 let text = sysrq(&keys);

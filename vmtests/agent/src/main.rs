@@ -16,6 +16,7 @@ mod engine;
 mod events;
 mod fairness;
 mod init;
+mod inspect;
 mod logs;
 mod puppet;
 mod setup;

@@ -52,6 +52,9 @@ pub enum ToAgent {
     /// Say what was seen; answered by [`FromAgent::Collected`]. Logs in the guest's memory are
     /// written out to the artifact share before the answer.
     Collect,
+    /// Look for what a debug kernel finds only when asked, which takes seconds; answered by
+    /// [`FromAgent::Inspected`]. Lost objects are shown on the console before the answer.
+    Inspect,
     /// Write each of these letters to `/proc/sysrq-trigger`: `w` shows blocked tasks, `l` the
     /// CPUs' stacks. The output appears on the console. Answered by [`FromAgent::Notice`].
     Sysrq {
@@ -156,6 +159,8 @@ pub enum FromAgent {
     },
     /// The answer to [`ToAgent::Collect`].
     Collected(Collected),
+    /// The answer to [`ToAgent::Inspect`].
+    Inspected(Inspected),
     /// The answer to [`ToAgent::Ping`].
     Pong {
         /// The number of the ping.
@@ -422,6 +427,20 @@ pub struct Collected {
     pub counters: BTreeMap<String, i64>,
     /// Programs and branches that were started and not ended by a step.
     pub leftovers: Vec<String>,
+}
+
+/// What a debug kernel found when it was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inspected {
+    /// Objects to which nothing points.
+    pub lost: u64,
+    /// Whether lockdep is at work; absent where the kernel has none.
+    #[serde(default)]
+    pub lockdep: Option<bool>,
+    /// Why the kernel could not be asked for lost memory.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 /// Requests read from /dev/cachefiles.

@@ -110,6 +110,7 @@ fn write(log: &mut File, message: &FromAgent) {
                 note(log, &line);
             }
         }
+        FromAgent::Inspected(inspected) => note(log, &format!("inspected: {inspected:?}")),
         FromAgent::Collected(collected) => {
             let requests = collected.requests;
             let line = format!(
