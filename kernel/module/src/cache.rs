@@ -180,10 +180,14 @@ impl Cache {
         // Before the counts are taken: what is released from here on is news again. C takes them
         // first, and forgets what is released in between until the next change.
         self.news.swap(false, Ordering::AcqRel);
+        let files_released = match cfg!(cachefiles_mutant = "classic-state-line") {
+            true => self.f_released.load(Ordering::Acquire),
+            false => self.f_released.swap(0, Ordering::AcqRel),
+        };
         Status {
             culling: self.culling.load(Ordering::Relaxed),
             limits: bound.backing.limits,
-            files_released: self.f_released.swap(0, Ordering::AcqRel),
+            files_released,
             blocks_released: self.b_released.swap(0, Ordering::AcqRel),
         }
     }
@@ -216,6 +220,9 @@ impl Cache {
     fn stop(&self) {
         if let Some(bound) = self.bound() {
             bound.cookie.io_error();
+        }
+        if cfg!(cachefiles_mutant = "disk-eio") {
+            return;
         }
         self.die();
     }
