@@ -82,6 +82,24 @@ impl WritePart {
         unsafe { bindings::netfs_prepare_write_failed(self.0.as_ptr()) };
     }
 
+    /// It is about to be prepared for the cache.
+    pub(crate) fn trace_prepare(&self) {
+        // SAFETY: it lasts.
+        unsafe { bindings::cf_trace_sreq_prepare(self.0.as_ptr()) };
+    }
+
+    /// It is about to be written to the cache.
+    pub(crate) fn trace_write(&self) {
+        // SAFETY: it lasts.
+        unsafe { bindings::cf_trace_sreq_write(self.0.as_ptr()) };
+    }
+
+    /// The cache does not take it any more.
+    pub(crate) fn trace_refused(&self) {
+        // SAFETY: it lasts.
+        unsafe { bindings::cf_trace_sreq_refused(self.0.as_ptr()) };
+    }
+
     /// Cuts it to whole blocks. `fit` was made of its own start, length and memory.
     pub(crate) fn cut(&mut self, fit: &Fit) {
         // SAFETY: it lasts, and until it is ended it is its issuer's alone. Its iterator has more
