@@ -398,7 +398,11 @@ impl Cache {
 fn survey(dir: &CStr, cred: &Cred) -> Result<(Mount, Dentry, NewCred)> {
     let _as_cache = cred.override_current();
     let (mnt, root) = Mount::look_up_dir(dir)?;
-    if mnt.is_idmapped() && !cfg!(cachefiles_mutant = "bad-backing") {
+    let unmapped = cfg!(any(
+        cachefiles_mutant = "bad-backing",
+        cachefiles_mutant = "backing-classic"
+    ));
+    if mnt.is_idmapped() && !unmapped {
         pr_warn!("File cache on idmapped mounts not supported\n");
         return Err(EINVAL);
     }
@@ -442,7 +446,11 @@ fn check_holes(backing: &Backing, root: &Dentry) -> Result {
         }
     };
     file.truncate(PAGE)?;
-    if file.seek_data(0)?.is_some() && !cfg!(cachefiles_mutant = "holes-needed") {
+    let unseen = cfg!(any(
+        cachefiles_mutant = "holes-needed",
+        cachefiles_mutant = "holes-classic"
+    ));
+    if file.seek_data(0)?.is_some() && !unseen {
         pr_err!("The filesystem cannot tell holes from data: what is not cached would be zeros\n");
         return Err(EOPNOTSUPP);
     }
