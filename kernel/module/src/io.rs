@@ -250,10 +250,13 @@ pub(crate) fn issue_write(mut part: WritePart) {
     };
     part.cut(&fit);
     let start = start.saturating_add(fit.skip as u64);
+    trace::part_prepare(&part);
     if let Err(e) = prepare_write(part.resources(), start, fit.len, fit.len, true) {
         return part.end(Err(e));
     }
+    trace::part_write(&part);
     if !part.resources().wait_for(Want::Write) {
+        trace::part_refuse(&part);
         return part.end(Err(ENOBUFS));
     }
     let res = part.resources();
