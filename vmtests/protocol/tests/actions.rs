@@ -88,6 +88,8 @@ const STEPS: &str = r#"
           save: a
           expect: open
           expect_fields: {fsid: small, volume: "erofs,small", new_id_of: b, same_object_of: c}
+      - read_state: {buffer: 16, expect_errno: EMSGSIZE}
+      - read_state: {regex: "^cull=0 "}
       - copen: {of: a, form: hex, size: "4096"}
       - copen: {of: a, blob: /blobs/small}
       - copen: {id: "0x7", size: "-5000", expect_errno: EINVAL}

@@ -224,7 +224,7 @@ plain! {
     fn cf_trace_ondemand_cread(object: &Object, msg_id: u32);
     fn cf_trace_ondemand_fd_write(object: &Object, backer: &Inode, start: i64, len: usize);
     fn cf_trace_ondemand_fd_release(object: &Object, object_id: i32);
-    fn cf_trace_sreq_nowrite(part: &WritePart);
+    fn cf_trace_sreq_refused(part: &WritePart);
     fn cf_trace_sreq_prepare(part: &WritePart);
     fn cf_trace_sreq_write(part: &WritePart);
 }

@@ -8,6 +8,7 @@ use super::field::Struct;
 use super::netfs::IovIter;
 use super::netfs::Resources;
 use super::netfs::Termination;
+use super::plain;
 use crate::pure::dio::Fit;
 use core::ptr::NonNull;
 
@@ -88,6 +89,21 @@ impl WritePart {
     pub(crate) fn refuse(&self) {
         // SAFETY: it lasts, and its preparer is the only one to know it yet.
         unsafe { bindings::netfs_prepare_write_failed(self.0.as_ptr()) };
+    }
+
+    /// It is about to be prepared for the cache.
+    pub(crate) fn trace_prepare(&self) {
+        plain::cf_trace_sreq_prepare(self);
+    }
+
+    /// It is about to be written to the cache.
+    pub(crate) fn trace_write(&self) {
+        plain::cf_trace_sreq_write(self);
+    }
+
+    /// The cache does not take it any more.
+    pub(crate) fn trace_refused(&self) {
+        plain::cf_trace_sreq_refused(self);
     }
 
     /// Cuts it to whole blocks. `fit` was made of its own start, length and memory.

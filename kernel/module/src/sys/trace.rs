@@ -10,7 +10,6 @@ use super::fscache::VolumeCookie;
 use super::inode::Inode;
 use super::object::Object;
 use super::plain;
-use super::subreq::WritePart;
 
 pub(crate) use bindings::cachefiles_coherency_trace as Coherency;
 pub(crate) use bindings::cachefiles_error_trace as Failure;
@@ -277,19 +276,4 @@ pub(crate) fn ondemand_fd_write(object: &Object, backer: &Inode, start: u64, len
 /// An anonymous fd was closed for the last time.
 pub(crate) fn ondemand_fd_release(object: &Object, object_id: u32) {
     plain::cf_trace_ondemand_fd_release(object, object_id as i32);
-}
-
-/// A part of a client's write is being made ready for the cache.
-pub(crate) fn part_prepare(part: &WritePart) {
-    plain::cf_trace_sreq_prepare(part);
-}
-
-/// It is about to be written.
-pub(crate) fn part_write(part: &WritePart) {
-    plain::cf_trace_sreq_write(part);
-}
-
-/// It cannot be written after all: the object is going away.
-pub(crate) fn part_refuse(part: &WritePart) {
-    plain::cf_trace_sreq_nowrite(part);
 }

@@ -143,6 +143,8 @@ puppet_actions! {
     write_raw: WriteRaw(PuppetWriteRaw),
     /// Reads one message and remembers it.
     read_message: ReadMessage(PuppetRead),
+    /// Reads the line by which a classic cache tells its state.
+    read_state: ReadState(PuppetReadState),
     /// Answers an OPEN.
     copen: Copen(PuppetCopen),
     /// Writes to an object's descriptor.
@@ -213,7 +215,7 @@ macro_rules! nothing_to_check {
 nothing_to_check! {
     PuppetNothing, PuppetOpen, PuppetCommand, PuppetSeek, PuppetIoctl, PuppetServe, PuppetAwait,
     PuppetCloseOne, PuppetClose, PuppetDup, PuppetOpenFile, PuppetCloseFile, PuppetLimitFiles,
-    PuppetChangeDir, PuppetStartReading,
+    PuppetChangeDir, PuppetStartReading, PuppetReadState,
 }
 
 fn exactly_one(what: &str, given: &[(&str, bool)]) -> Result<(), String> {

@@ -93,7 +93,8 @@ pub struct PuppetLimitFiles {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PuppetChangeDir {
-    /// The folder; a `*` stands for any part of a name.
+    /// The folder; a `*` stands for any part of a name, and a `..` behind it for the folder in
+    /// which that name is.
     pub path: String,
     /// It must fail with this error.
     #[serde(default)]
