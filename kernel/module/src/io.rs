@@ -112,7 +112,7 @@ pub(crate) fn read(
     };
     let len = iter.count();
     let mut skipped = 0;
-    if hole != ReadHole::Ignore {
+    if hole != ReadHole::Ignore && !cfg!(cachefiles_mutant = "probe-ondemand") {
         let data = match seek_data(file, start) {
             Ok(data) => data,
             Err(e) => return end(term, Err(e)),

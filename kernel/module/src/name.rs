@@ -52,6 +52,7 @@ impl ObjectName {
             () if cfg!(cachefiles_mutant = "scale") => 8,
             () if cfg!(cachefiles_mutant = "long-key") => key::KEY_MAX,
             () if cfg!(cachefiles_mutant = "long-odd-key") => 189,
+            () if cfg!(cachefiles_mutant = "probe-keys") => 189,
             () => usize::MAX,
         };
         let key = key.get(..limit).unwrap_or(key);

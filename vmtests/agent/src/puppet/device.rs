@@ -216,8 +216,7 @@ impl Hand {
                 let fd = TABLE.claim(open.fd).context("the descriptor of an OPEN")?;
                 let fd = fd.map(|fd| Arc::new(Descriptor::new(fd)));
                 if let Some(fd) = &fd {
-                    let key = String::from_utf8_lossy(open.cookie_key);
-                    objects.insert(object, Object::new(Arc::clone(fd), &key));
+                    objects.insert(object, Object::new(Arc::clone(fd), open));
                 }
                 fd
             }
