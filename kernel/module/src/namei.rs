@@ -253,7 +253,12 @@ fn try_bury(
         }
         Ok(()) => {
             trace::rename(object, victim, why);
-            let renamed = error_inject::read().and_then(|()| renaming.rename());
+            let renamed = error_inject::read().and_then(|()| {
+                match cfg!(cachefiles_mutant = "cull-directory") {
+                    true => Ok(()),
+                    false => renaming.rename(),
+                }
+            });
             renamed.map_err(|e| {
                 trace::vfs_error(object, dir.inode(), e, word::RENAME);
                 if e != ENOMEM {

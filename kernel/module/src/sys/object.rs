@@ -4,6 +4,7 @@
 use super::bindings;
 use super::errno::Errno;
 use super::errno::Result;
+use super::field::Struct;
 use super::fscache::Cookie;
 use super::fscache::CookieRef;
 use super::trace;
@@ -58,6 +59,15 @@ unsafe impl Sync for Object {}
 
 static NEXT_DEBUG_ID: AtomicU32 = AtomicU32::new(1);
 
+// SAFETY: part of this value.
+unsafe impl Struct for Object {
+    type C = bindings::cachefiles_object;
+
+    fn raw(&self) -> *mut bindings::cachefiles_object {
+        self.base.get()
+    }
+}
+
 impl Object {
     /// Makes an object for `cookie` and counts it with fscache. The result is the reference that
     /// the cookie is to hold.
@@ -101,10 +111,6 @@ impl Object {
         };
         object.trace(1, bindings::cachefiles_obj_ref_trace_cachefiles_obj_new);
         Ok(object)
-    }
-
-    pub(super) fn as_ptr(&self) -> *mut bindings::cachefiles_object {
-        self.base.get()
     }
 
     /// Number that messages and trace events show.
