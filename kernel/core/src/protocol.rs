@@ -215,7 +215,7 @@ fn pick<H: Host>(
             object,
             waiter: None,
         };
-        if phase == Some(Phase::Reopening) {
+        if phase == Some(Phase::Reopening) || cfg!(cachefiles_mutant = "many-withheld") {
             return Pick::Parked(Some(reopen));
         }
         return match table.enqueue_reopen(queue, reopen) {
@@ -299,11 +299,12 @@ pub fn hand_back<H: Host>(host: &H, delivery: &Delivery<H::Object>) -> bool {
 }
 
 /// A CLOSE was delivered. It has no answer: it is complete when it has been read.
+#[allow(unexpected_cfgs)]
 pub fn delivered_close<H: Host>(host: &H, delivery: &Delivery<H::Object>) {
     let taken = host
         .table()
         .with(|table| table.deliver_done(delivery.ticket));
-    if let Some(taken) = taken {
+    if let Some(taken) = taken.filter(|_| !cfg!(cachefiles_mutant = "volume-collision")) {
         taken.payload.end(Ok(()));
     }
 }

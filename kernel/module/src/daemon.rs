@@ -150,7 +150,7 @@ pub(crate) fn poll(binding: &Binding, table: &PollTable<'_>) -> u32 {
         true => protocol::has_waiting(&**cache),
         false => cache.has_news(),
     };
-    if readable {
+    if readable && !cfg!(cachefiles_mutant = "poll-loop") {
         events |= EPOLLIN;
     }
     if cache.culling.load(Ordering::Relaxed) {
@@ -296,7 +296,7 @@ fn cull(
         pr_err!("cull and inuse need a working directory\n");
         return Err(ENOTDIR);
     }
-    if !dir.is_below(&bound.store) {
+    if !dir.is_below(&bound.store) && !cfg!(cachefiles_mutant = "cull-outside") {
         pr_err!("The working directory is not in this cache\n");
         return Err(EXDEV);
     }

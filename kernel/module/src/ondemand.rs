@@ -109,11 +109,15 @@ pub(crate) fn clean_object(object: &Object) {
     protocol::withdraw(cache, anchor.queue());
 }
 
-/// Has the daemon fill a range (bytes) of an object.
+/// Has the daemon fill a range (bytes) of an object. In classic mode there is nobody to ask, and
+/// the reader finds the hole again.
 ///
 /// # Errors
 /// As [`send`].
 pub(crate) fn read(object: &Object, off: u64, len: usize) -> Result {
+    if object.anchor().is_none() {
+        return Ok(());
+    }
     let len = len as u64;
     trace::ondemand_read(object, off, len);
     send(object, Op::Read { off, len })

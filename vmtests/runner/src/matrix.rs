@@ -358,7 +358,7 @@ mod tests {
         };
         let files = Module::Rust.files(&need);
         let loaded: Vec<bool> = files.iter().map(|file| file.load).collect();
-        assert_eq!(loaded, [true, false, false]);
+        assert_eq!(loaded, [true, false, false, false]);
         assert_eq!(files[1].params, "debug=1");
         assert!(files[1].path.ends_with("/cachefiles_rs.ko"));
     }

@@ -23,6 +23,7 @@ use super::held::Held;
 use super::mounts;
 use super::names;
 use super::paths;
+use super::probe::Probe;
 use super::remount;
 use super::system;
 use super::users;
@@ -53,6 +54,7 @@ pub fn main() {
     let mut input = io::stdin().lock();
     let mut output = io::stdout().lock();
     let mut held = Held::default();
+    let mut probe = Probe::default();
     loop {
         let task: Task = match frame::read(&mut input) {
             Ok(task) => task,
@@ -69,6 +71,7 @@ pub fn main() {
                 Err(error) => Answer::Error(format!("{error:#}")),
             },
             Task::LoadModule { step, known } => answer(system::load_module(&step, &known)),
+            Task::Probe(action) => answer(probe.act(&action)),
             Task::Step(step) => answer(carry_out(&step.action, &mut held)),
         };
         if let Err(error) = frame::write(&mut output, &answer) {
