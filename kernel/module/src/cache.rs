@@ -18,6 +18,7 @@ use crate::namei::Directory;
 use crate::prelude::*;
 use crate::pure::limits::Limits;
 use crate::pure::limits::Percents;
+use crate::pure::protocol;
 use crate::pure::status::Status;
 use crate::requests::Requests;
 use crate::space;
@@ -196,7 +197,7 @@ impl Cache {
     pub(crate) fn die(&self) {
         self.dead.store(true, Ordering::Release);
         if self.is_ondemand() {
-            self.ondemand.flush();
+            protocol::die(self);
         }
     }
 

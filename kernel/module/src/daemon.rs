@@ -11,6 +11,7 @@ use crate::prelude::*;
 use crate::pure::command;
 use crate::pure::command::Command;
 use crate::pure::limits::Percents;
+use crate::pure::protocol;
 use crate::pure::status::STATUS_MAX;
 use crate::space;
 use crate::sys::cred;
@@ -146,7 +147,7 @@ pub(crate) fn poll(binding: &Binding, table: &PollTable<'_>) -> u32 {
     table.wait(cache.pollq());
     let mut events = 0;
     let readable = match cache.is_ondemand() {
-        true => cache.ondemand.with(|requests| requests.has_waiting()),
+        true => protocol::has_waiting(&**cache),
         false => cache.has_news(),
     };
     if readable && !cfg!(cachefiles_mutant = "poll-loop") {
