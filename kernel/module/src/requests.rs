@@ -123,7 +123,8 @@ impl Requests {
     }
 }
 
-impl<T> Lock<T> for SpinLock<T> {
+// A value that must stay where it is cannot be lent out as `&mut` (7.3 says so in its types).
+impl<T: Unpin> Lock<T> for SpinLock<T> {
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         f(&mut self.lock())
     }
