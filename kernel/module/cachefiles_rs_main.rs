@@ -23,6 +23,8 @@ mod cache;
 mod compat;
 #[path = "src/daemon.rs"]
 mod daemon;
+#[path = "src/debug.rs"]
+mod debug;
 #[path = "src/error_inject.rs"]
 mod error_inject;
 #[path = "src/interface.rs"]

@@ -17,6 +17,7 @@ use super::Kernel;
 use super::build;
 use super::build::Tree;
 use super::config::Wishes;
+use super::lockfile::FOLDER;
 use super::lockfile::KernelLock;
 use crate::Builder;
 use crate::cache;
@@ -25,6 +26,8 @@ use crate::digest;
 use crate::digest::Key;
 use crate::toolchain::Toolchain;
 
+/// The oldest series that the module is built for.
+const OLDEST: (u32, u32) = (6, 12);
 /// The file that says which state of the tree its build folder holds.
 const STAMP: &str = "stamp";
 /// The file that says that the build folder's configuration was checked.
@@ -47,6 +50,20 @@ pub fn build(
         bail!(
             "--kernel-src {}: no kernel's source tree, it has no Makefile and Kconfig",
             source.display()
+        );
+    }
+    let makefile = fs::read_to_string(source.join("Makefile"))
+        .with_context(|| format!("cannot read the Makefile of {}", source.display()))?;
+    let series = series(&makefile);
+    if let Some(series) = series.filter(|series| *series < OLDEST) {
+        bail!(
+            "--kernel-src {}: Linux {}.{}; the module needs {}.{} or newer, which has netfs and \
+             Rust as it uses them",
+            source.display(),
+            series.0,
+            series.1,
+            OLDEST.0,
+            OLDEST.1
         );
     }
     let wishes = Wishes::load(&builder.project, &lock.fragments)?;
@@ -93,7 +110,8 @@ pub fn build(
     let configured = folder.join(CONFIGURED);
     if !configured.exists() {
         fs::create_dir_all(&out)?;
-        tree.configure(&out, lock.base, &wishes)?;
+        tree.configure(&out, lock.base, &wishes)
+            .with_context(|| advice(builder, lock, series))?;
         cache::write_whole(&configured, b"")?;
     }
     tree.make(&out)?;
@@ -109,6 +127,36 @@ pub fn build(
     let mut kernel = build::open(lock, key, &published, out)?;
     kernel._in_use = Some(guard);
     Ok(kernel)
+}
+
+/// The series that a kernel's top Makefile says it is: 6 and 12 for Linux 6.12.
+fn series(makefile: &str) -> Option<(u32, u32)> {
+    let number = |name: &str| {
+        let values = makefile.lines().filter_map(|line| {
+            let (word, value) = line.split_once('=')?;
+            (word.trim() == name).then(|| value.trim())
+        });
+        values.into_iter().next()?.parse().ok()
+    };
+    Some((number("VERSION")?, number("PATCHLEVEL")?))
+}
+
+/// Which configuration to try, when the one of `lock` does not fit the tree.
+fn advice(builder: &Builder, lock: &KernelLock, series: Option<(u32, u32)>) -> String {
+    let Some((version, patchlevel)) = series else {
+        return format!("with the configuration of lock {}", lock.name);
+    };
+    let own = format!("{version}.{patchlevel}");
+    let locks = builder.project.names(FOLDER, ".yaml").unwrap_or_default();
+    let better = match locks.iter().find(|name| **name == own) {
+        Some(name) if *name == lock.name => String::new(),
+        Some(name) => format!("; it has a lock of its own: build {name} with this --kernel-src"),
+        None => format!("; try the nearest of the locks: {}", locks.join(", ")),
+    };
+    format!(
+        "a tree of Linux {own} with the configuration of lock {}{better}",
+        lock.name
+    )
 }
 
 /// Names a build by what came out of it.
@@ -174,6 +222,14 @@ fn git_state(source: &Path) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_makefile_says_which_series_it_is_of() {
+        let text = "# SPDX\nVERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n";
+        assert_eq!(series(text), Some((7, 3)));
+        assert!(series(text) > Some(OLDEST));
+        assert_eq!(series("KERNELVERSION = $(VERSION)\nall:\n"), None);
+    }
 
     #[test]
     fn the_state_of_a_git_tree_changes_with_commits_edits_and_new_files() {

@@ -304,6 +304,28 @@ fn for_a_tree_without_git_make_decides_every_time() {
 }
 
 #[test]
+fn a_tree_that_is_too_old_or_lacks_an_option_is_told_with_what_to_do() {
+    let world = World::new();
+    let makefile = fs::read_to_string(world.path("linux/Makefile")).unwrap();
+    let tree = world.path("linux").display().to_string();
+    let build = |series: &str| {
+        world.write("linux/Makefile", &format!("{series}\n{makefile}"));
+        let arguments = ["kernel", "build", "fake", "--kernel-src", &tree];
+        world.images(&arguments).assert().failure()
+    };
+    build("VERSION = 6\nPATCHLEVEL = 6").stderr(contains("Linux 6.6").and(contains("6.12")));
+    world.knob("drop", "CONFIG_B");
+    build("VERSION = 7\nPATCHLEVEL = 3").stderr(
+        contains("CONFIG_B")
+            .and(contains("Linux 7.3"))
+            .and(contains("lock fake")),
+    );
+    world.write("checkout/configs/kernels/7.3.yaml", "not read\n");
+    build("VERSION = 7\nPATCHLEVEL = 3").stderr(contains("build 7.3 with this --kernel-src"));
+    assert_eq!(world.runs(), 0);
+}
+
+#[test]
 fn a_folder_that_is_no_kernel_tree_is_refused() {
     let world = World::new();
     let folder = world.path("checkout").display().to_string();

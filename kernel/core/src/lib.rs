@@ -17,10 +17,12 @@
 
 pub mod command;
 pub mod dio;
+mod host;
 pub mod inject;
 pub mod key;
 pub mod limits;
 pub mod number;
+pub mod protocol;
 pub mod requests;
 pub mod slots;
 pub mod status;

@@ -5,9 +5,12 @@
 //! nothing, the loose one takes the digits that there are and returns what follows them.
 //! Both find out the base by the prefix: `0x` and a hexadecimal digit, `0`, or neither.
 
-/// The seeded bug of the limits mutant: a percentage is what is left of it modulo 2^64.
+/// The seeded bug of the limits mutants: a percentage is what is left of it modulo 2^64.
 #[allow(unexpected_cfgs)]
-const WRAPS: bool = cfg!(cachefiles_mutant = "limits");
+const WRAPS: bool = cfg!(any(
+    cachefiles_mutant = "limits",
+    cachefiles_mutant = "limits-classic"
+));
 
 /// Why a text is no number for the strict way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

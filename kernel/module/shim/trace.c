@@ -161,3 +161,25 @@ void cf_trace_ondemand_fd_release(struct cachefiles_object *obj, int object_id)
 {
 	trace_cachefiles_ondemand_fd_release(obj, object_id);
 }
+
+/* netfs's own event, for stages that kernels before 7 have no words for, and do not show. */
+#if CF_BEFORE_7
+void cf_trace_sreq_prepare(struct netfs_io_subrequest *subreq) { }
+void cf_trace_sreq_write(struct netfs_io_subrequest *subreq) { }
+void cf_trace_sreq_refused(struct netfs_io_subrequest *subreq) { }
+#else
+void cf_trace_sreq_prepare(struct netfs_io_subrequest *subreq)
+{
+	trace_netfs_sreq(subreq, netfs_sreq_trace_cache_prepare);
+}
+
+void cf_trace_sreq_write(struct netfs_io_subrequest *subreq)
+{
+	trace_netfs_sreq(subreq, netfs_sreq_trace_cache_write);
+}
+
+void cf_trace_sreq_refused(struct netfs_io_subrequest *subreq)
+{
+	trace_netfs_sreq(subreq, netfs_sreq_trace_cache_nowrite);
+}
+#endif

@@ -57,4 +57,8 @@ void cf_trace_ondemand_cread(struct cachefiles_object *obj, u32 msg_id);
 void cf_trace_ondemand_fd_write(struct cachefiles_object *obj, struct inode *backer, loff_t start, size_t len);
 void cf_trace_ondemand_fd_release(struct cachefiles_object *obj, int object_id);
 
+void cf_trace_sreq_prepare(struct netfs_io_subrequest *subreq);
+void cf_trace_sreq_write(struct netfs_io_subrequest *subreq);
+void cf_trace_sreq_refused(struct netfs_io_subrequest *subreq);
+
 #endif

@@ -18,6 +18,7 @@ use crate::namei::Directory;
 use crate::prelude::*;
 use crate::pure::limits::Limits;
 use crate::pure::limits::Percents;
+use crate::pure::protocol;
 use crate::pure::status::Status;
 use crate::requests::Requests;
 use crate::space;
@@ -180,10 +181,14 @@ impl Cache {
         // Before the counts are taken: what is released from here on is news again. C takes them
         // first, and forgets what is released in between until the next change.
         self.news.swap(false, Ordering::AcqRel);
+        let files_released = match cfg!(cachefiles_mutant = "classic-state-line") {
+            true => self.f_released.load(Ordering::Acquire),
+            false => self.f_released.swap(0, Ordering::AcqRel),
+        };
         Status {
             culling: self.culling.load(Ordering::Relaxed),
             limits: bound.backing.limits,
-            files_released: self.f_released.swap(0, Ordering::AcqRel),
+            files_released,
             blocks_released: self.b_released.swap(0, Ordering::AcqRel),
         }
     }
@@ -192,7 +197,7 @@ impl Cache {
     pub(crate) fn die(&self) {
         self.dead.store(true, Ordering::Release);
         if self.is_ondemand() {
-            self.ondemand.flush();
+            protocol::die(self);
         }
     }
 
@@ -216,6 +221,9 @@ impl Cache {
     fn stop(&self) {
         if let Some(bound) = self.bound() {
             bound.cookie.io_error();
+        }
+        if cfg!(cachefiles_mutant = "disk-eio") {
+            return;
         }
         self.die();
     }
@@ -391,7 +399,11 @@ impl Cache {
 fn survey(dir: &CStr, cred: &Cred) -> Result<(Mount, Dentry, NewCred)> {
     let _as_cache = cred.override_current();
     let (mnt, root) = Mount::look_up_dir(dir)?;
-    if mnt.is_idmapped() && !cfg!(cachefiles_mutant = "bad-backing") {
+    let unmapped = cfg!(any(
+        cachefiles_mutant = "bad-backing",
+        cachefiles_mutant = "backing-classic"
+    ));
+    if mnt.is_idmapped() && !unmapped {
         pr_warn!("File cache on idmapped mounts not supported\n");
         return Err(EINVAL);
     }
@@ -435,7 +447,11 @@ fn check_holes(backing: &Backing, root: &Dentry) -> Result {
         }
     };
     file.truncate(PAGE)?;
-    if file.seek_data(0)?.is_some() && !cfg!(cachefiles_mutant = "holes-needed") {
+    let unseen = cfg!(any(
+        cachefiles_mutant = "holes-needed",
+        cachefiles_mutant = "holes-classic"
+    ));
+    if file.seek_data(0)?.is_some() && !unseen {
         pr_err!("The filesystem cannot tell holes from data: what is not cached would be zeros\n");
         return Err(EOPNOTSUPP);
     }

@@ -11,6 +11,7 @@ use crate::prelude::*;
 use crate::pure::command;
 use crate::pure::command::Command;
 use crate::pure::limits::Percents;
+use crate::pure::protocol;
 use crate::pure::status::STATUS_MAX;
 use crate::space;
 use crate::sys::cred;
@@ -146,10 +147,10 @@ pub(crate) fn poll(binding: &Binding, table: &PollTable<'_>) -> u32 {
     table.wait(cache.pollq());
     let mut events = 0;
     let readable = match cache.is_ondemand() {
-        true => cache.ondemand.with(|requests| requests.has_waiting()),
+        true => protocol::has_waiting(&**cache),
         false => cache.has_news(),
     };
-    if readable {
+    if readable && !cfg!(cachefiles_mutant = "poll-loop") {
         events |= EPOLLIN;
     }
     if cache.culling.load(Ordering::Relaxed) {
@@ -295,7 +296,7 @@ fn cull(
         pr_err!("cull and inuse need a working directory\n");
         return Err(ENOTDIR);
     }
-    if !dir.is_below(&bound.store) {
+    if !dir.is_below(&bound.store) && !cfg!(cachefiles_mutant = "cull-outside") {
         pr_err!("The working directory is not in this cache\n");
         return Err(EXDEV);
     }

@@ -5,6 +5,7 @@
 
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::debug::debug;
 use crate::error_inject;
 use crate::lookup;
 use crate::lookup::round_up_dio;
@@ -168,16 +169,23 @@ pub(crate) fn look_up_cookie(cache: &Cache, cookie: &Cookie) -> bool {
             return false;
         }
     };
+    let id = object.debug_id();
+    debug!(ENTER, "==> lookup(o={:08x}, {})\n", id, object.name());
     let listed = object.get(RefReason::Request);
     let seen = object.get(RefReason::Request);
     ops::attach(cookie, object);
     let _as_cache = bound.backing.cred.override_current();
     if !lookup::look_up_object(cache, bound, &seen) {
         seen.see(Seen::LookupFailed);
+        if cfg!(cachefiles_mutant = "mount-loops") {
+            core::mem::forget(listed);
+        }
         // The caller holds an access to the cookie: only when that ends is the object withdrawn.
         cookie.caching_failed();
+        debug!(LEAVE, "<== lookup(o={:08x}): no file\n", id);
         return false;
     }
+    debug!(LEAVE, "<== lookup(o={:08x}): found or made\n", id);
     seen.see(Seen::LookupCookie);
     if cache.objects.lock().add(listed).is_err() {
         // It would not be found when the cache is withdrawn.
@@ -224,6 +232,7 @@ fn adjust_size(cache: &Cache, object: &Object) {
 /// name and its record, or goes.
 pub(crate) fn withdraw_cookie(object: &Object) {
     let cache = object.cache();
+    debug!(ENTER, "==> withdraw(o={:08x})\n", object.debug_id());
     object.see(Seen::WithdrawCookie);
     if let Some(listed) = cache.objects.lock().remove(object) {
         listed.see(Seen::Withdrawal);
@@ -277,7 +286,8 @@ pub(crate) fn invalidate(object: &Object) -> bool {
     let Some(bound) = cache.bound() else {
         return false;
     };
-    if object.file().is_none() {
+    debug!(ENTER, "==> invalidate(o={:08x})\n", object.debug_id());
+    if object.file().is_none() || cfg!(cachefiles_mutant = "probe-invalidate") {
         object.cookie().resume_after_invalidation();
         return true;
     }
@@ -306,7 +316,15 @@ pub(crate) fn invalidate(object: &Object) -> bool {
 pub(crate) fn resize(res: &Resources, size: u64) {
     let Some(object) = res.object() else { return };
     let cache = object.cache();
-    if size < object.cookie().object_size() {
+    let old = object.cookie().object_size();
+    debug!(
+        ENTER,
+        "==> resize(o={:08x}, {} -> {})\n",
+        object.debug_id(),
+        old,
+        size
+    );
+    if size < old {
         if let (Some(file), Some(bound)) = (res.file(), cache.bound()) {
             let _as_cache = bound.backing.cred.override_current();
             shorten(cache, object, file, size);

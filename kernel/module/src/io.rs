@@ -5,6 +5,7 @@
 
 use crate::cache::Backing;
 use crate::cache::Cache;
+use crate::debug::debug;
 use crate::error_inject;
 use crate::interface::PAGE;
 use crate::ondemand;
@@ -111,7 +112,7 @@ pub(crate) fn read(
     };
     let len = iter.count();
     let mut skipped = 0;
-    if hole != ReadHole::Ignore {
+    if hole != ReadHole::Ignore && !cfg!(cachefiles_mutant = "probe-ondemand") {
         let data = match seek_data(file, start) {
             Ok(data) => data,
             Err(e) => return end(term, Err(e)),
@@ -134,11 +135,11 @@ pub(crate) fn read(
         }
     }
     let pos = start.saturating_add(skipped as u64);
-    trace::read(object, file.inode(), pos, len.saturating_sub(skipped));
     let read = Read {
         inval_counter: res.inval_counter(),
     };
     let object = object.get(RefReason::Transfer);
+    trace::read(&object, file.inode(), pos, len.saturating_sub(skipped));
     done(kiocb::submit(object, file.get(), pos, iter, read, term))
 }
 
@@ -243,17 +244,22 @@ pub(crate) fn prepare_write_part(part: &WritePart) {
 /// Writes a part of a client's write to the cache, as far as it is whole blocks.
 pub(crate) fn issue_write(mut part: WritePart) {
     let (start, len) = (part.start(), part.len());
+    debug!(ENTER, "==> issue_write({:x}+{:x})\n", start, len);
     let Ok(fit) = dio::fit(start, len, part.file_end(), part.extendable_to()) else {
         stats::count_dio_misfit();
+        debug!(INSIDE, "not a whole block: left out\n");
         // Not an error: the server has it, or gets it.
         return part.end(Ok(len));
     };
     part.cut(&fit);
+    part.trace_prepare();
     let start = start.saturating_add(fit.skip as u64);
     if let Err(e) = prepare_write(part.resources(), start, fit.len, fit.len, true) {
         return part.end(Err(e));
     }
+    part.trace_write();
     if !part.resources().wait_for(Want::Write) {
+        part.trace_refused();
         return part.end(Err(ENOBUFS));
     }
     let res = part.resources();
@@ -289,6 +295,10 @@ pub(crate) fn prepare_read(res: &Resources, wanted: &mut Wanted) -> Source {
     let mut object = None;
     let (source, why) = decide(res, wanted, &mut object);
     let cache_ino = res.file().map_or(0, |file| file.inode().ino());
+    debug!(
+        LEAVE,
+        "<== prepare_read({:x}+{:x}): source {}\n", wanted.start, wanted.len, source
+    );
     trace::prep_read(
         object,
         &trace::Prepared {

@@ -135,6 +135,10 @@ fn open_file(cache: &Cache, bound: &Bound, object: &Object, dentry: &Dentry) -> 
             object.name(),
             inode.ino()
         );
+        if cfg!(cachefiles_mutant = "in-use-twice") {
+            let fan = object.fan();
+            core::mem::forget(fan.map(|fan| fan.lookup_positive_unlocked(object.name())));
+        }
         return false;
     }
     // It must be opened now: later, writeback may come from a task that is exiting, which cannot.
@@ -169,7 +173,11 @@ fn open_file(cache: &Cache, bound: &Bound, object: &Object, dentry: &Dentry) -> 
             cache.note_released(inode.blocks());
             drop(file);
             // A file without a record, or with one that does not match, is made anew.
-            matches!(e, ESTALE | ENODATA | ERANGE) && create_file(cache, bound, object)
+            let remade = match e {
+                ENODATA => !cfg!(cachefiles_mutant = "lost-object-record"),
+                e => matches!(e, ESTALE | ERANGE),
+            };
+            remade && create_file(cache, bound, object)
         }
     }
 }

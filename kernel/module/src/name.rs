@@ -48,10 +48,14 @@ impl ObjectName {
     pub(crate) fn of(cookie: &Cookie) -> Result<ObjectName> {
         let mut buf = [0u8; key::NAME_MAX];
         let key = cookie.key();
-        let key = match cfg!(cachefiles_mutant = "scale") {
-            true => key.get(..8).unwrap_or(key),
-            false => key,
+        let limit = match () {
+            () if cfg!(cachefiles_mutant = "scale") => 8,
+            () if cfg!(cachefiles_mutant = "long-key") => key::KEY_MAX,
+            () if cfg!(cachefiles_mutant = "long-odd-key") => 189,
+            () if cfg!(cachefiles_mutant = "probe-keys") => 189,
+            () => usize::MAX,
         };
+        let key = key.get(..limit).unwrap_or(key);
         let len = key::encode(key, &mut buf).map_err(|_| EINVAL)?;
         let name = buf.get(..len).ok_or(EINVAL)?;
         Ok(ObjectName(Name::new(name)?))
@@ -70,7 +74,11 @@ impl ObjectName {
 pub(crate) fn volume(key: &[u8]) -> Result<Name> {
     let key = key.strip_suffix(&[0]).unwrap_or(key);
     let mut buf = [0u8; key::NAME_MAX];
-    let len = key::volume_dir_name(key, &mut buf).map_err(|_| EINVAL)?;
+    let named = match key::volume_dir_name(key, &mut buf) {
+        Err(_) if cfg!(cachefiles_mutant = "odd-volume") => key::volume_dir_name(b"odd", &mut buf),
+        named => named,
+    };
+    let len = named.map_err(|_| EINVAL)?;
     Name::new(buf.get(..len).ok_or(EINVAL)?)
 }
 

@@ -253,7 +253,12 @@ fn try_bury(
         }
         Ok(()) => {
             trace::rename(object, victim, why);
-            let renamed = error_inject::read().and_then(|()| renaming.rename());
+            let renamed = error_inject::read().and_then(|()| {
+                match cfg!(cachefiles_mutant = "cull-directory") {
+                    true => Ok(()),
+                    false => renaming.rename(),
+                }
+            });
             renamed.map_err(|e| {
                 trace::vfs_error(object, dir.inode(), e, word::RENAME);
                 if e != ENOMEM {
@@ -327,7 +332,9 @@ fn look_up_for_cull(cache: &Cache, parent: &DirLock<'_>, name: &CStr) -> Result<
     match parent.lookup(name) {
         Ok(victim) => match victim.inode() {
             None => Err(ENOENT),
-            Some(inode) if inode.is_marked() => Err(EBUSY),
+            Some(inode) if inode.is_marked() && !cfg!(cachefiles_mutant = "cull-rules") => {
+                Err(EBUSY)
+            }
             Some(_) => Ok(victim),
         },
         // Probably retired by the filesystem that it belonged to.

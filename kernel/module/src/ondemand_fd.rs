@@ -94,6 +94,9 @@ impl OndemandFd {
 
 impl Drop for OndemandFd {
     fn drop(&mut self) {
+        if cfg!(cachefiles_mutant = "stolen-fd") && self.object.file().is_none() {
+            core::mem::forget(self.binding.clone());
+        }
         ondemand::fd_released(self.binding.cache(), self.queue, self.id);
         trace::ondemand_fd_release(&self.object, self.id);
     }

@@ -7,6 +7,8 @@
 pub(crate) mod command;
 #[path = "../../core/src/dio.rs"]
 pub(crate) mod dio;
+#[path = "../../core/src/host.rs"]
+mod host;
 #[path = "../../core/src/inject.rs"]
 pub(crate) mod inject;
 #[path = "../../core/src/key.rs"]
@@ -15,6 +17,8 @@ pub(crate) mod key;
 pub(crate) mod limits;
 #[path = "../../core/src/number.rs"]
 mod number;
+#[path = "../../core/src/protocol.rs"]
+pub(crate) mod protocol;
 #[path = "../../core/src/requests.rs"]
 pub(crate) mod requests;
 #[path = "../../core/src/slots.rs"]

@@ -1,67 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #![forbid(unsafe_code)]
-//! The cache's table of on-demand requests: the pure table of `core/src/requests.rs`, its memory and
-//! its lock.
+//! The cache's table of on-demand requests: the memory and the lock for the pure table of
+//! `core/src/requests.rs`, and what the protocol around it (`core/src/protocol.rs`) needs besides.
 //!
 //! The lock is a leaf. Whatever leaves the table is answered and dropped after unlocking: it may
 //! hold the last reference to an object, whose end sleeps.
 
+use crate::cache::Cache;
 use crate::prelude::*;
-use crate::pure::requests::Kind;
-use crate::pure::requests::ObjectQueue;
+use crate::pure::protocol;
+use crate::pure::protocol::Event;
+use crate::pure::protocol::Failure;
+use crate::pure::protocol::Hold;
+use crate::pure::protocol::Host;
+use crate::pure::protocol::Killed;
+use crate::pure::protocol::Lock;
+use crate::pure::protocol::State;
 use crate::pure::requests::Table;
-use crate::pure::requests::Taken;
 use crate::pure::requests::MAX_SLOTS;
 use crate::pure::slots::Slot;
 use crate::pure::slots::Slots;
 use crate::sys::complete::Completion;
 use crate::sys::ids::IdSpace;
 use crate::sys::object::ObjRef;
+use crate::sys::object::RefReason;
+use crate::sys::waitq::EPOLLIN;
 use kernel::new_spinlock;
 use kernel::sync::Arc;
 use kernel::sync::SpinLock;
 
-/// Whether the daemon has an object open.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// No anonymous fd, or one that the daemon has not answered for yet.
-    Closed,
-    /// The daemon has answered and holds the fd.
-    Open,
-    /// The fd went while it was needed: an OPEN is under way.
-    Reopening,
-    /// The object is being withdrawn: nothing is asked any more.
-    Dropping,
-}
-
-/// An object's on-demand state. `id` is that of its anonymous fd, zero while it has none.
-pub(crate) struct State {
-    pub(crate) phase: Phase,
-    pub(crate) id: u32,
-}
-
-/// What a request carries: its object, and who waits for it. Nobody waits for the OPEN by which an
-/// object is opened anew.
-pub(crate) struct Pending {
-    pub(crate) object: ObjRef,
-    pub(crate) waiter: Option<Arc<Completion>>,
-}
-
-impl Pending {
-    /// Ends the request. Not to be called under the table's lock.
-    pub(crate) fn end(self, result: Result) {
-        let Pending { object, waiter } = self;
-        // Before the waiter is woken: until then its caller holds the object, so that this is not
-        // the last reference, whose end takes locks that the caller of this may hold.
-        drop(object);
-        if let Some(waiter) = waiter {
-            waiter.complete(result);
-        }
-    }
-}
-
-/// How often room is made before giving up, when others keep taking it.
-pub(crate) const TRIES: u32 = 16;
+/// What a request carries here.
+pub(crate) type Pending = protocol::Pending<ObjRef, Arc<Completion>>;
 
 /// Slots in a chunk, and the bits that number them.
 const CHUNK_BITS: u32 = 8;
@@ -122,17 +91,12 @@ impl Requests {
         }? KernelError)
     }
 
-    /// Runs `f` under the table's lock. What it returns may hold references; it must not drop any.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Table<Chunks>) -> R) -> R {
-        f(&mut self.table.lock())
-    }
-
     /// Makes sure that some slots are free, so that what comes next need not allocate.
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn make_room(&self) -> Result {
-        if !self.with(|table| table.needs_chunk()) {
+    fn make_room(&self) -> Result {
+        if !self.table.with(|table| table.needs_chunk()) {
             return Ok(());
         }
         let mut chunk = Chunk::with_capacity(CHUNK, GFP_KERNEL)?;
@@ -141,9 +105,13 @@ impl Requests {
         }
         // The list of chunks has its full length from the beginning, so that this does not
         // allocate; a chunk too many is dropped after unlocking.
-        let surplus = self.with(|table| {
+        let most = match cfg!(cachefiles_mutant = "probe-scale") {
+            true => 4,
+            false => CHUNKS,
+        };
+        let surplus = self.table.with(|table| {
             let chunks = &mut table.slots_mut().chunks;
-            if chunks.len() >= CHUNKS.min(chunks.capacity()) {
+            if chunks.len() >= most.min(chunks.capacity()) {
                 return Some(chunk);
             }
             let pushed = push(chunks, chunk, GFP_ATOMIC);
@@ -153,47 +121,64 @@ impl Requests {
         drop(surplus);
         Ok(())
     }
+}
 
-    /// Takes an object into the table.
-    ///
-    /// # Errors
-    /// ENOMEM.
-    pub(crate) fn add_object(&self) -> Result<ObjectQueue> {
-        for _ in 0..TRIES {
-            self.make_room()?;
-            let state = State {
-                phase: Phase::Closed,
-                id: 0,
-            };
-            // When it is full again, others were faster.
-            if let Ok(queue) = self.with(|table| table.add_object(state)) {
-                return Ok(queue);
-            }
-        }
-        Err(ENOMEM)
+// A value that must stay where it is cannot be lent out as `&mut` (7.3 says so in its types).
+impl<T: Unpin> Lock<T> for SpinLock<T> {
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut self.lock())
+    }
+}
+
+impl Event for Arc<Completion> {
+    type Error = Errno;
+
+    fn complete(&self, result: Result) {
+        Completion::complete(self, result);
     }
 
-    /// Ends everything that is in the table, and lets nothing in any more.
-    pub(crate) fn flush(&self) {
-        self.with(|table| table.die());
-        if !cfg!(cachefiles_mutant = "kill-pending") {
-            self.end_all(Err(EIO), |table| table.pop_any());
-        }
+    fn wait_killable(&self) -> core::result::Result<Result, Killed> {
+        Completion::wait_killable(self).map_err(|()| Killed)
     }
 
-    /// Ends the requests of one object that no daemon has yet and that are of this kind.
-    pub(crate) fn end_waiting(&self, object: ObjectQueue, kind: Kind, result: Result) {
-        self.end_all(result, |table| table.pop_object_waiting(object, kind));
+    fn wait(&self) -> Result {
+        Completion::wait(self)
+    }
+}
+
+impl Hold for ObjRef {
+    fn hold(&self) -> ObjRef {
+        self.get(RefReason::Request)
+    }
+}
+
+impl From<Failure> for Errno {
+    fn from(failure: Failure) -> Errno {
+        match failure {
+            Failure::Gone => EIO,
+            Failure::NotOpen => ENOENT,
+            Failure::Killed => EINTR,
+            Failure::NoRoom => EBUSY,
+            Failure::NoMemory => ENOMEM,
+        }
+    }
+}
+
+impl Host for Cache {
+    type Object = ObjRef;
+    type Event = Arc<Completion>;
+    type Slots = Chunks;
+    type Lock = SpinLock<Table<Chunks>>;
+
+    fn table(&self) -> &Self::Lock {
+        &self.ondemand.table
     }
 
-    /// Ends requests one by one, each after unlocking.
-    pub(crate) fn end_all(
-        &self,
-        result: Result,
-        mut pop: impl FnMut(&mut Table<Chunks>) -> Option<Taken<Pending>>,
-    ) {
-        while let Some(taken) = self.with(&mut pop) {
-            taken.payload.end(result);
-        }
+    fn make_room(&self) -> Result {
+        self.ondemand.make_room()
+    }
+
+    fn wake_daemon(&self) {
+        self.pollq().wake(EPOLLIN);
     }
 }

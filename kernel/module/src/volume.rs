@@ -22,7 +22,10 @@ const FANS: u16 = 256;
 
 /// How often a volume whose record does not match is moved away and made anew before that counts
 /// as an error. Once is enough unless the graveyard does not do its work; C repeats it for ever.
-const REBUILDS: u32 = 3;
+const REBUILDS: u32 = match cfg!(cachefiles_mutant = "dead-graveyard") {
+    true => u32::MAX,
+    false => 3,
+};
 
 /// What the module keeps of a volume. The volume cookie holds it, and so does each object.
 pub(crate) struct Volume {
@@ -80,10 +83,16 @@ fn make(cache: &Arc<Cache>, bound: &Bound, vcookie: &VolumeCookie) -> Result<Arc
         } else {
             match xattr::check_volume(cache, vcookie, &dir) {
                 Ok(()) => {}
+                Err(ENODATA) if cfg!(cachefiles_mutant = "lost-volume-record") => {
+                    return Err(ENODATA);
+                }
                 Err(ESTALE | ENODATA | ERANGE) => {
                     let parent = bound.store.lock_dir()?;
                     let why = word::VOLUME_IS_WEIRD;
-                    namei::bury(cache, bound, None, parent, &bound.store, &dir, why)?;
+                    let buried = namei::bury(cache, bound, None, parent, &bound.store, &dir, why);
+                    if !cfg!(cachefiles_mutant = "dead-graveyard") {
+                        buried?;
+                    }
                     drop(dir);
                     time::yield_now();
                     continue;

@@ -93,6 +93,7 @@ fn run() -> Result<()> {
         daemons: Default::default(),
         puppets: Default::default(),
         held: Default::default(),
+        probes: Default::default(),
         programs: Default::default(),
         logs: Arc::clone(&logs),
         snapshots: Default::default(),

@@ -13,6 +13,8 @@ use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 
 use cachefiles_core::wire;
+use cachefiles_probe_abi::call;
+use cachefiles_probe_abi::call::Call;
 use rustix::ioctl::Ioctl;
 use rustix::ioctl::IoctlOutput;
 use rustix::ioctl::Opcode;
@@ -65,6 +67,34 @@ pub fn ioctl(on: impl AsFd, request: u32, argument: usize) -> io::Result<i32> {
     // defines, of which every value is valid), or the argument is no address with memory, so that
     // the kernel reads and writes nothing in this process whatever it takes it for.
     unsafe { rustix::ioctl::ioctl(on, ByNumbers { request, argument }) }.map_err(Into::into)
+}
+
+/// Makes a call of the probe's device with this input; what it gives back goes to `output`.
+pub fn probe_call(
+    device: impl AsFd,
+    record: &mut Call,
+    input: &[u8],
+    output: &mut [u8],
+) -> io::Result<()> {
+    record.input = input.as_ptr().expose_provenance() as u64;
+    record.output = output.as_mut_ptr().expose_provenance() as u64;
+    record.output_len = output.len() as u64;
+    let given = record.name_len + record.cache_len + record.aux_len;
+    if given != input.len() as u64 {
+        return Err(io::Error::other(format!(
+            "a call with {} bytes of input says that it has {given}",
+            input.len()
+        )));
+    }
+    let mut bytes = record.to_bytes();
+    type Update<'a> = rustix::ioctl::Updater<'a, { call::IOC_CALL }, [u8; call::BYTES]>;
+    // SAFETY: the ioctl takes and fills a record of exactly this type, of which any bytes are valid.
+    let update = unsafe { Update::new(&mut bytes) };
+    // SAFETY: the kernel reads the input, whose length was checked above, and writes at most
+    // `output_len` bytes to the output, which is borrowed for it; any other device refuses the number.
+    unsafe { rustix::ioctl::ioctl(device, update) }?;
+    *record = Call::from_bytes(&bytes);
+    Ok(())
 }
 
 struct ByNumbers {

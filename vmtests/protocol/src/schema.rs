@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::step::Action;
 use crate::step::EndedBy;
+use crate::step::ProbeAction;
 use crate::step::PuppetAction;
 use crate::step::Step;
 use crate::value::Bare;
@@ -128,6 +129,21 @@ impl JsonSchema for PuppetAction {
         let actions = PuppetAction::schemas(generator);
         one_of(
             "An action of a puppet: a map with one key.",
+            actions,
+            Vec::new(),
+        )
+    }
+}
+
+impl JsonSchema for ProbeAction {
+    fn schema_name() -> Cow<'static, str> {
+        "ProbeAction".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let actions = ProbeAction::schemas(generator);
+        one_of(
+            "An action of a probe: a map with one key.",
             actions,
             Vec::new(),
         )

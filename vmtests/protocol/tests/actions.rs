@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use vmtest_protocol::Action;
 use vmtest_protocol::Step;
 use vmtest_protocol::step::ACTIONS;
+use vmtest_protocol::step::ProbeAction;
 use vmtest_protocol::step::PuppetAction;
 use vmtest_protocol::step::check_templates;
 use vmtest_protocol::template::Var;
@@ -33,6 +34,25 @@ const STEPS: &str = r#"
 - read: {path: /m/a, offset: 4KiB, length: 4KiB, equals: {blob: small, offset: 8KiB}}
 - hold_open: {name: a, path: /m/a, write: true, mmap: true, touch: true}
 - close_held: {name: a}
+- probe:
+    name: p
+    actions:
+      - acquire_volumes: {first: 1, count: 2, key: "erofs,v", cache: tag, coherency: "0a"}
+      - acquire: {count: 10, volume: 1, volumes: 2, key: k, key_hex: "00ff", aux: "01", size: 4KiB}
+      - acquire_keys: {first: 20, volume: 1, longest: 255, kind: zeros, want_cache_size: true}
+      - use_cookies: {count: 10, modify: true}
+      - read: {count: 10, length: 4KiB, times: 2, stride: 4KiB, ondemand: true, async: true, batch: 1}
+      - await_batch: {batch: 1, pending: 0, done: 20, within: 5s}
+      - write: {length: 4KiB, generation: 1, allocated: true, expect_errno: "${errno}"}
+      - occupancy: {length: 64KiB, at: 0, bytes: 4KiB}
+      - await_state: {count: 10, is: active, caching: true, size: 4KiB, invalidations: 0}
+      - unuse: {first: 3, aux: "02", size: 8KiB}
+      - update: {aux: "02"}
+      - resize: {size: 0}
+      - invalidate: {count: 2, aux: "03", size: 0, direct_write: true}
+      - relinquish: {count: 10, retire: true}
+      - relinquish_volumes: {first: 1, count: 2, coherency: "0b", retire: true}
+      - end: {}
 - fill_file: {path: /cache/junk, size: 1MiB}
 - write: {path: /cache/x, offset: 1KiB, length: 4KiB, seed: 7, create: true, sync: true}
 - write: {path: "/cache/*/x", hex: "00ff"}
@@ -88,6 +108,8 @@ const STEPS: &str = r#"
           save: a
           expect: open
           expect_fields: {fsid: small, volume: "erofs,small", new_id_of: b, same_object_of: c}
+      - read_state: {buffer: 16, expect_errno: EMSGSIZE}
+      - read_state: {regex: "^cull=0 "}
       - copen: {of: a, form: hex, size: "4096"}
       - copen: {of: a, blob: /blobs/small}
       - copen: {id: "0x7", size: "-5000", expect_errno: EINVAL}
@@ -164,6 +186,44 @@ fn every_puppet_action_is_tried_above() {
     for (key, doc) in PuppetAction::KEYS {
         assert!(seen.contains(key), "{key} is not tried");
         assert!(!doc.trim().is_empty(), "{key} is not described");
+    }
+}
+
+#[test]
+fn every_probe_action_is_tried_above() {
+    let steps = parse(STEPS).unwrap();
+    let probes = steps.iter().filter_map(|step| match &step.action {
+        Action::Probe(probe) => Some(probe),
+        _ => None,
+    });
+    let seen: BTreeSet<&str> = probes
+        .flat_map(|probe| probe.actions.iter().map(ProbeAction::key))
+        .collect();
+    for (key, doc) in ProbeAction::KEYS {
+        assert!(seen.contains(key), "{key} is not tried");
+        assert!(!doc.trim().is_empty(), "{key} is not described");
+    }
+}
+
+#[test]
+fn a_probe_that_contradicts_itself_is_refused() {
+    for (actions, part) in [
+        ("[]", "a probe without actions"),
+        ("[{end: {}}, {use_cookies: {}}]", "last action"),
+        ("[{acquire: {aux: \"0\"}}]", "hexadecimal"),
+        (
+            "[{acquire_keys: {shortest: 3, longest: 2, kind: ones}}]",
+            "no key at all",
+        ),
+        (
+            "[{read: {length: 1, batch: 1, expect_errno: EIO}}]",
+            "ends in `await_batch`",
+        ),
+        ("[{await_state: {}}]", "at least one of"),
+        ("[{use: {}}]", "unknown field `use`"),
+    ] {
+        let error = parse(&format!("- probe: {{actions: {actions}}}\n")).unwrap_err();
+        assert!(error.contains(part), "{actions}: {error}");
     }
 }
 

@@ -165,12 +165,13 @@ impl Prepared {
         way: Way,
         observers: Vec<Observer>,
     ) -> anyhow::Result<Vm> {
+        let splats = common.splats.of_scenario(planned.scenario)?;
         Vm::start(
             &self.machine(common, planned, way)?,
             Surroundings {
                 own: &common.own,
                 shares: &self.shares,
-                splats: &common.splats,
+                splats: &splats,
                 traces: Traces {
                     dir: self.dir.clone(),
                 },

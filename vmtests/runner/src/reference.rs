@@ -53,6 +53,15 @@ pub fn markdown() -> String {
     );
     page.told.insert("PuppetAction".to_owned());
     page.choices(&defs["PuppetAction"], &[], "puppet: ");
+    page.heading(3, "Actions of a probe");
+    let _ = writeln!(
+        page.text,
+        "\nEach is a map with one of these keys. They are carried out in order, in one process, which \
+         holds what it has acquired until it ends. Volumes and cookies have numbers that the \
+         scenario chooses."
+    );
+    page.told.insert("ProbeAction".to_owned());
+    page.choices(&defs["ProbeAction"], &[], "probe: ");
     page.heading(3, "Parts of steps");
     page.parts(&[]);
     page.heading(3, "Values");
@@ -191,6 +200,7 @@ impl Page<'_> {
             let anchor = match name.as_str() {
                 "Step" => "steps".to_owned(),
                 "PuppetAction" => "actions-of-a-puppet".to_owned(),
+                "ProbeAction" => "actions-of-a-probe".to_owned(),
                 other => other.to_lowercase(),
             };
             return format!("[{name}](#{anchor})");

@@ -14,6 +14,9 @@ use regex::Regex;
 use regex::RegexSet;
 use serde::Deserialize;
 
+use crate::scenario::Scenario;
+use crate::scenario::nearest;
+
 /// Lines of a splat that are kept, the first included.
 pub const LINES: usize = 40;
 
@@ -57,11 +60,19 @@ pub struct Allowed {
     pub remove_when: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rules {
     patterns: Vec<Pattern>,
     set: RegexSet,
-    allowed: Vec<(Allowed, Regex)>,
+    waivers: Vec<Waiver>,
+}
+
+/// What lets a splat pass: of `allow.yaml`, for all runs, or of a scenario, for its own.
+#[derive(Debug, Clone)]
+struct Waiver {
+    pattern: String,
+    regex: Regex,
+    reason: String,
 }
 
 /// The rules, ready to scan with; cheap to clone.
@@ -80,7 +91,7 @@ impl Splats {
         );
         let set = RegexSet::new(patterns.patterns.iter().map(|pattern| &pattern.regex))
             .with_context(|| format!("a pattern of {}", dir.display()))?;
-        let mut allowed = Vec::new();
+        let mut waivers = Vec::new();
         for entry in allow.allow {
             let known = patterns.patterns.iter().any(|p| p.name == entry.pattern);
             ensure!(
@@ -103,13 +114,48 @@ impl Splats {
             }
             let regex = Regex::new(&entry.regex)
                 .with_context(|| format!("an allowed splat of {}", dir.display()))?;
-            allowed.push((entry, regex));
+            waivers.push(Waiver {
+                pattern: entry.pattern,
+                regex,
+                reason: entry.reason,
+            });
         }
         Ok(Splats(Arc::new(Rules {
             patterns: patterns.patterns,
             set,
-            allowed,
+            waivers,
         })))
+    }
+
+    /// The same rules, and those that a scenario has for itself.
+    pub fn of_scenario(&self, scenario: &Scenario) -> anyhow::Result<Splats> {
+        let mut rules = Rules::clone(&self.0);
+        for entry in &scenario.allow_splats {
+            let regex = entry.regex.as_deref().unwrap_or("");
+            let regex = Regex::new(regex).with_context(|| {
+                format!("`regex` of the allowed splat `{}` is none", entry.pattern)
+            })?;
+            rules.waivers.push(Waiver {
+                pattern: entry.pattern.clone(),
+                regex,
+                reason: entry.reason.clone(),
+            });
+        }
+        let allowed = scenario.allow_splats.iter().map(|entry| &entry.pattern);
+        let expected = scenario
+            .xfail
+            .iter()
+            .filter_map(|entry| entry.splat.as_ref());
+        for name in allowed.chain(expected) {
+            let known = || self.0.patterns.iter().map(|pattern| pattern.name.as_str());
+            ensure!(
+                known().any(|known| known == name),
+                "no kind of splat is called `{name}`{}; they stand in patterns.yaml",
+                nearest(name, known())
+                    .map_or(String::new(), |near| format!(": did you mean `{near}`?"))
+            );
+        }
+        Ok(Splats(Arc::new(rules)))
     }
 
     /// All patterns.
@@ -218,13 +264,12 @@ impl Scanner {
     pub fn finish(&mut self) -> Option<Splat> {
         let splat = self.open.take()?;
         let text = splat.lines.join("\n");
-        let mut allowed = self.splats.0.allowed.iter();
-        match allowed.find(|(entry, regex)| entry.pattern == splat.pattern && regex.is_match(&text))
-        {
+        let mut waivers = self.splats.0.waivers.iter();
+        match waivers.find(|one| one.pattern == splat.pattern && one.regex.is_match(&text)) {
             None => Some(splat),
-            Some((entry, _)) => {
+            Some(waiver) => {
                 self.allowed
-                    .push(format!("{}: {}", entry.pattern, entry.reason));
+                    .push(format!("{}: {}", waiver.pattern, waiver.reason));
                 // Another splat may stand in the lines that were taken for the allowed one.
                 let later = splat.lines[1..]
                     .iter()
@@ -308,6 +353,40 @@ mod tests {
         scanner.line("at other_function+0x1");
         let found = scanner.finish().unwrap();
         assert!(found.lines[0].contains("second"));
+    }
+
+    #[test]
+    fn a_scenario_allows_what_belongs_to_it_and_must_name_what_there_is() {
+        let scenario = |head: &str| -> Scenario {
+            serde_yaml::from_str(&format!("name: a\nabout: x\n{head}\nsteps: []\n")).unwrap()
+        };
+        let rules = splats(NONE);
+        let allowing = scenario("allow_splats: [{pattern: warn, regex: 'at f', reason: wanted}]");
+        let rules_of_it = rules.of_scenario(&allowing).unwrap();
+        for (second_line, found) in [("at f+0x1", false), ("at g+0x1", true)] {
+            let mut scanner = rules_of_it.scanner();
+            scanner.line("WARNING: CPU: 0");
+            scanner.line(second_line);
+            assert_eq!(scanner.finish().is_some(), found, "{second_line}");
+        }
+        let mut elsewhere = rules.scanner();
+        elsewhere.line("WARNING: CPU: 0");
+        elsewhere.line("at f+0x1");
+        assert!(
+            elsewhere.finish().is_some(),
+            "other scenarios allow nothing"
+        );
+
+        for unknown in [
+            "allow_splats: [{pattern: warm, reason: wanted}]",
+            "xfail: [{kernel: '*', splat: warm, reason: x, link: 'https://example.org/'}]",
+        ] {
+            let error = rules.of_scenario(&scenario(unknown)).unwrap_err();
+            assert!(
+                error.to_string().contains("did you mean `warn`?"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

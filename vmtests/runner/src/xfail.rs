@@ -33,8 +33,9 @@ fn holds(entry: &ExpectedFailure, kernel: &str, params: &Vars) -> bool {
         && when.all(|(name, value)| params.get(name) == Some(value))
 }
 
-/// Judges a run that has ended, and changes its outcome and reason accordingly.
-pub fn judge(scenario: &Scenario, module: Module, result: &mut RunResult) {
+/// Judges a run that has ended, and changes its outcome and reason accordingly. `splat` is the kind
+/// of the kernel's complaint that ended it: only one that an entry names is expected.
+pub fn judge(scenario: &Scenario, module: Module, splat: Option<&str>, result: &mut RunResult) {
     let entries = scenario
         .xfail
         .iter()
@@ -64,7 +65,8 @@ pub fn judge(scenario: &Scenario, module: Module, result: &mut RunResult) {
                 }),
                 None => true,
             };
-            match entries.iter().find(at_step) {
+            let by_splat = |entry: &&&ExpectedFailure| entry.splat.as_deref() == splat;
+            match entries.iter().filter(at_step).find(by_splat) {
                 Some(entry) => {
                     let known = of(entry);
                     result.outcome = Outcome::Xfailed;
@@ -77,14 +79,10 @@ pub fn judge(scenario: &Scenario, module: Module, result: &mut RunResult) {
                     result.xfail = Some(known);
                 }
                 None => {
-                    let steps: Vec<String> = entries
-                        .iter()
-                        .filter_map(|entry| entry.step.as_ref())
-                        .map(|step| format!("`{step}`"))
-                        .collect();
+                    let ways: Vec<String> = entries.iter().map(|entry| way(entry)).collect();
                     result.reason += &format!(
-                        "\nit was expected to fail at another step: {}",
-                        steps.join(", ")
+                        "\nit was expected to fail, but in another way: {}",
+                        ways.join(", or ")
                     );
                     result.xfail = Some(of(first));
                 }
@@ -93,6 +91,18 @@ pub fn judge(scenario: &Scenario, module: Module, result: &mut RunResult) {
         Outcome::Skipped => {}
         // Nothing can be said about the subject: that is never what was expected.
         _ => result.xfail = Some(of(first)),
+    }
+}
+
+/// How a run fails that this entry expects.
+fn way(entry: &ExpectedFailure) -> String {
+    let step = match &entry.step {
+        Some(step) => format!("at the step `{step}`"),
+        None => "at any step".to_owned(),
+    };
+    match &entry.splat {
+        Some(splat) => format!("{step}, with a splat ({splat})"),
+        None => format!("{step}, without a splat"),
     }
 }
 
@@ -140,7 +150,7 @@ mod tests {
 
     fn judged(xfail: &str, module: Module, outcome: Outcome) -> RunResult {
         let mut result = run(outcome);
-        judge(&scenario(xfail), module, &mut result);
+        judge(&scenario(xfail), module, None, &mut result);
         result
     }
 
@@ -183,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn only_the_splat_that_is_named_is_expected() {
+        for (narrow, splat, expected) in [
+            ("splat: kasan", Some("kasan"), Outcome::Xfailed),
+            ("splat: kasan", Some("warn"), Outcome::Failed),
+            ("splat: kasan", None, Outcome::Failed),
+            ("step: inner", Some("kasan"), Outcome::Failed),
+            ("splat: kasan, step: other", Some("kasan"), Outcome::Failed),
+        ] {
+            let mut result = run(Outcome::Failed);
+            let scenario = scenario(&format!("{ENTRY}, {narrow}"));
+            judge(&scenario, Module::C, splat, &mut result);
+            assert_eq!(result.outcome, expected, "{narrow}, {splat:?}");
+        }
+    }
+
+    #[test]
     fn kernel_step_and_case_narrow_an_entry() {
         for (narrow, expected) in [
             ("step: inner", Outcome::Xfailed),
@@ -199,6 +225,10 @@ mod tests {
         let any = judged(&ENTRY.replace("6.12", "*"), Module::C, Outcome::Failed);
         assert_eq!(any.outcome, Outcome::Xfailed);
         let elsewhere = judged(&format!("{ENTRY}, step: other"), Module::C, Outcome::Failed);
-        assert!(elsewhere.reason.contains("at another step: `other`"));
+        assert!(
+            elsewhere
+                .reason
+                .contains("in another way: at the step `other`")
+        );
     }
 }

@@ -96,7 +96,10 @@ unsafe impl Sync for Fops {}
 
 fn fops() -> *const bindings::file_operations {
     static FOPS: Fops = Fops(bindings::file_operations {
-        owner: this_module(),
+        owner: match cfg!(cachefiles_mutant = "module-in-use") {
+            true => core::ptr::null_mut(),
+            false => this_module(),
+        },
         release: Some(release),
         write_iter: Some(write_iter),
         llseek: Some(llseek),

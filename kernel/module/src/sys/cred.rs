@@ -6,6 +6,7 @@ use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
 use super::inode::Inode;
+use super::plain;
 use super::text::c_text;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -100,8 +101,7 @@ impl Drop for Override<'_> {
 
 /// Whether the current task has CAP_SYS_ADMIN.
 pub(crate) fn current_is_admin() -> bool {
-    // SAFETY: asks about the current task only.
-    unsafe { bindings::cf_capable_sys_admin() }
+    plain::cf_capable_sys_admin()
 }
 
 /// The LSM's number for the security context `context`.

@@ -9,8 +9,11 @@ use super::errno::Result;
 use super::errno::EINVAL;
 use super::errno::ENOENT;
 use super::errno::ENOTDIR;
+use super::field::field;
+use super::field::Struct;
 use super::inode::Inode;
 use super::inode::InodeLock;
+use super::plain;
 use super::text::c_ptr;
 use super::text::c_text;
 use core::ptr::NonNull;
@@ -23,6 +26,15 @@ pub(crate) struct Dentry(NonNull<bindings::dentry>);
 unsafe impl Send for Dentry {}
 // SAFETY: as above; everything that `&Dentry` offers may be called from many tasks at once.
 unsafe impl Sync for Dentry {}
+
+// SAFETY: this value holds a reference.
+unsafe impl Struct for Dentry {
+    type C = bindings::dentry;
+
+    fn raw(&self) -> *mut bindings::dentry {
+        self.0.as_ptr()
+    }
+}
 
 impl Dentry {
     /// # Safety
@@ -45,8 +57,7 @@ impl Dentry {
     /// The inode; none for a negative dentry. It stays pinned while the dentry is referenced and
     /// its parent is locked or its inode has been marked as in use, which all callers see to.
     pub(crate) fn inode(&self) -> Option<&Inode> {
-        // SAFETY: `self` holds a reference.
-        let raw = unsafe { bindings::cf_dentry_inode(self.as_ptr()) };
+        let raw = plain::cf_dentry_inode(self);
         if raw.is_null() {
             return None;
         }
@@ -57,52 +68,42 @@ impl Dentry {
 
     /// Whether nothing has this name.
     pub(crate) fn is_negative(&self) -> bool {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_dentry_is_negative(self.as_ptr()) }
+        plain::cf_dentry_is_negative(self)
     }
 
     /// Whether this is a directory.
     pub(crate) fn is_dir(&self) -> bool {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_dentry_is_dir(self.as_ptr()) }
+        plain::cf_dentry_is_dir(self)
     }
 
     /// Whether this is a regular file.
     pub(crate) fn is_reg(&self) -> bool {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_dentry_is_reg(self.as_ptr()) }
+        plain::cf_dentry_is_reg(self)
     }
 
     /// Whether names can be looked up in it.
     pub(crate) fn can_lookup(&self) -> bool {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_dentry_can_lookup(self.as_ptr()) }
+        plain::cf_dentry_can_lookup(self)
     }
 
     /// Whether the dentry has left the dentry cache's hash table.
     pub(crate) fn is_unhashed(&self) -> bool {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_dentry_unhashed(self.as_ptr()) }
+        plain::cf_dentry_unhashed(self)
     }
 
     /// Whether something is mounted on it.
     pub(crate) fn is_mountpoint(&self) -> bool {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_dentry_is_mountpoint(self.as_ptr()) }
+        plain::cf_dentry_is_mountpoint(self)
     }
 
     /// Whether `dir` is the parent now. Meaningful while the parent is locked.
     pub(crate) fn is_child_of(&self, dir: &Dentry) -> bool {
-        let dentry = self.as_ptr();
-        // SAFETY: `self` holds a reference; the pointer is only compared.
-        let parent = unsafe { core::ptr::addr_of!((*dentry).d_parent).read_volatile() };
-        parent == dir.as_ptr()
+        self.load(field!(dentry.d_parent)) == dir.as_ptr()
     }
 
     /// Whether this is `dir` or lies below it on the same filesystem.
     pub(crate) fn is_below(&self, dir: &Dentry) -> bool {
-        // SAFETY: both references are held; the function takes the locks it needs.
-        unsafe { bindings::is_subdir(self.as_ptr(), dir.as_ptr()) }
+        plain::is_subdir(self, dir)
     }
 
     /// Whether the filesystem can hold a cache: lookup, mkdir, tmpfile, xattrs, statfs, sync_fs,
@@ -120,8 +121,7 @@ impl Dentry {
 
     /// Whether the filesystem is read-only.
     pub(crate) fn is_read_only(&self) -> bool {
-        // SAFETY: a referenced dentry keeps its superblock.
-        unsafe { bindings::cf_sb_is_read_only(self.as_ptr()) }
+        plain::cf_sb_is_read_only(self)
     }
 
     /// Whether the security modules let the credentials in force make files and directories here.

@@ -12,6 +12,7 @@ use super::errno::ENOENT;
 use super::errno::ENOTDIR;
 use super::inode::Inode;
 use super::mount::Mount;
+use super::plain;
 use super::text::c_text;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -34,8 +35,7 @@ impl Dentry {
         if !self.can_lookup() {
             return Err(ENOTDIR);
         }
-        // SAFETY: the inode is pinned by the dentry, which outlives the guard.
-        unsafe { bindings::cf_inode_lock_parent(inode.as_ptr()) };
+        plain::cf_inode_lock_parent(inode);
         Ok(DirLock { dir: self, inode })
     }
 }

@@ -9,7 +9,9 @@ use super::errno::Errno;
 use super::errno::Result;
 use super::errno::EINVAL;
 use super::errno::ENXIO;
+use super::field::Struct;
 use super::inode::Inode;
+use super::plain;
 use core::ptr::NonNull;
 
 /// A counted reference to an open file.
@@ -19,6 +21,15 @@ pub(crate) struct File(NonNull<bindings::file>);
 unsafe impl Send for File {}
 // SAFETY: as above; what `&File` offers may be called from many tasks at once.
 unsafe impl Sync for File {}
+
+// SAFETY: this value holds a reference.
+unsafe impl Struct for File {
+    type C = bindings::file;
+
+    fn raw(&self) -> *mut bindings::file {
+        self.0.as_ptr()
+    }
+}
 
 impl File {
     /// # Safety
@@ -46,23 +57,20 @@ impl File {
 
     /// Another reference to the same open file.
     pub(crate) fn get(&self) -> File {
-        // SAFETY: `self` holds a reference.
-        let raw = unsafe { bindings::cf_get_file(self.as_ptr()) };
+        let raw = plain::cf_get_file(self);
         File(NonNull::new(raw).unwrap_or(self.0))
     }
 
     /// The file's inode.
     pub(crate) fn inode(&self) -> &Inode {
-        // SAFETY: an open file always has an inode.
-        let raw = unsafe { bindings::cf_file_inode(self.as_ptr()) };
+        let raw = plain::cf_file_inode(self);
         // SAFETY: the open file pins it.
         unsafe { Inode::from_ptr(raw) }
     }
 
     /// A reference to the file's dentry.
     pub(crate) fn dentry(&self) -> Dentry {
-        // SAFETY: an open file always has a dentry.
-        let raw = unsafe { bindings::cf_file_dentry(self.as_ptr()) };
+        let raw = plain::cf_file_dentry(self);
         // SAFETY: the open file pins it.
         let raw = unsafe { bindings::cf_dget(raw) };
         // SAFETY: an open file's dentry is never null.
@@ -73,14 +81,12 @@ impl File {
 
     /// Whether the filesystem reads and writes by iterators.
     pub(crate) fn has_iter_ops(&self) -> bool {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_file_has_iter_ops(self.as_ptr()) }
+        plain::cf_file_has_iter_ops(self)
     }
 
     /// Records an access, for culling by age.
     pub(crate) fn touch_atime(&self) {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_touch_atime(self.as_ptr()) };
+        plain::cf_touch_atime(self);
     }
 
     /// Where the next data begins at or after `pos`; none when only a hole follows. Bytes.
@@ -113,8 +119,7 @@ impl File {
     /// # Errors
     /// The filesystem's.
     pub(crate) fn llseek(&self, pos: i64, whence: i32) -> Result<i64> {
-        // SAFETY: `self` holds a reference.
-        check64(unsafe { bindings::vfs_llseek(self.as_ptr(), pos, whence) })
+        check64(plain::vfs_llseek(self, pos, whence))
     }
 
     /// Sets the size in bytes.
@@ -123,8 +128,7 @@ impl File {
     /// The filesystem's.
     pub(crate) fn truncate(&self, size: u64) -> Result {
         let size = i64::try_from(size).map_err(|_| EINVAL)?;
-        // SAFETY: `self` holds a reference.
-        check(unsafe { bindings::cf_truncate(self.as_ptr(), size) }).map(|_| ())
+        check(plain::cf_truncate(self, size)).map(|_| ())
     }
 
     /// Makes the range (bytes) a hole.
@@ -146,8 +150,7 @@ impl File {
     fn fallocate(&self, mode: u32, pos: u64, len: u64) -> Result {
         let pos = i64::try_from(pos).map_err(|_| EINVAL)?;
         let len = i64::try_from(len).map_err(|_| EINVAL)?;
-        // SAFETY: `self` holds a reference.
-        let ret = unsafe { bindings::vfs_fallocate(self.as_ptr(), mode as i32, pos, len) };
+        let ret = plain::vfs_fallocate(self, mode as i32, pos, len);
         check(ret).map(|_| ())
     }
 
@@ -156,8 +159,7 @@ impl File {
     /// # Errors
     /// EROFS.
     pub(crate) fn want_write(&self) -> core::result::Result<FileWriteAccess<'_>, Errno> {
-        // SAFETY: `self` holds a reference; the guard ends the access.
-        check(unsafe { bindings::mnt_want_write_file(self.as_ptr()) })?;
+        check(plain::mnt_want_write_file(self))?;
         Ok(FileWriteAccess { file: self })
     }
 }

@@ -5,6 +5,9 @@ use super::bindings;
 use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
+use super::field::field;
+use super::field::Struct;
+use super::plain;
 use super::text::c_ptr;
 use crate::cache::Cache;
 use core::mem::ManuallyDrop;
@@ -35,6 +38,15 @@ pub(crate) enum CookieFlag {
 #[repr(transparent)]
 pub(crate) struct Cookie(Opaque<bindings::fscache_cookie>);
 
+// SAFETY: referenced while it is borrowed (`from_ptr`).
+unsafe impl Struct for Cookie {
+    type C = bindings::fscache_cookie;
+
+    fn raw(&self) -> *mut bindings::fscache_cookie {
+        self.0.get()
+    }
+}
+
 impl Cookie {
     /// # Safety
     /// `ptr` is a cookie that stays referenced for `'a`.
@@ -49,14 +61,12 @@ impl Cookie {
 
     /// Number that trace events show.
     pub(crate) fn debug_id(&self) -> u32 {
-        // SAFETY: the cookie is referenced; the field never changes.
-        unsafe { (*self.as_ptr()).debug_id }
+        self.load(field!(fscache_cookie.debug_id))
     }
 
     /// The key that the filesystem chose, at most 255 bytes, binary.
     pub(crate) fn key(&self) -> &[u8] {
-        // SAFETY: the cookie is referenced; the field never changes.
-        let len = unsafe { (*self.as_ptr()).key_len };
+        let len = self.load(field!(fscache_cookie.key_len));
         // SAFETY: the cookie is referenced.
         let key = unsafe { bindings::cf_cookie_key(self.as_ptr()) };
         // SAFETY: the key has that many bytes and does not change while the cookie lives.
@@ -65,16 +75,13 @@ impl Cookie {
 
     /// Low byte of the key's hash: which of the 256 directories of its volume holds the object.
     pub(crate) fn fan_index(&self) -> u8 {
-        // SAFETY: the cookie is referenced; the field never changes.
-        let hash = unsafe { (*self.as_ptr()).key_hash };
-        hash as u8
+        self.load(field!(fscache_cookie.key_hash)) as u8
     }
 
     /// Copies the coherency data into `out`, as far as that goes; returns how long it is. The
     /// filesystem may be updating it meanwhile; then the copy may be a mixture, as it may in C.
     pub(crate) fn copy_aux(&self, out: &mut [u8]) -> usize {
-        // SAFETY: the cookie is referenced; the field never changes.
-        let len = usize::from(unsafe { (*self.as_ptr()).aux_len });
+        let len = usize::from(self.load(field!(fscache_cookie.aux_len)));
         // SAFETY: the cookie is referenced.
         let aux = unsafe { bindings::cf_cookie_aux(self.as_ptr()) };
         // SAFETY: the data has that many bytes for as long as the cookie lives.
@@ -84,39 +91,32 @@ impl Cookie {
 
     /// Size of the object in bytes, as the filesystem or the daemon gave it.
     pub(crate) fn object_size(&self) -> u64 {
-        let cookie = self.as_ptr();
-        // SAFETY: the cookie is referenced; one volatile load, as others may store meanwhile.
-        let size = unsafe { core::ptr::addr_of!((*cookie).object_size).read_volatile() };
-        u64::try_from(size).unwrap_or(0)
+        u64::try_from(self.load(field!(fscache_cookie.object_size))).unwrap_or(0)
     }
 
     /// Sets the size of the object in bytes.
     pub(crate) fn set_object_size(&self, size: u64) {
-        let cookie = self.as_ptr();
         let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let place = self.place(field!(fscache_cookie.object_size));
         // SAFETY: the cookie is referenced; one volatile store, as others may load meanwhile.
-        unsafe { core::ptr::addr_of_mut!((*cookie).object_size).write_volatile(size) };
+        unsafe { place.write_volatile(size) };
     }
 
     /// Whether the filesystem lets the cache say how large the object is.
     pub(crate) fn wants_cache_size(&self) -> bool {
-        // SAFETY: the cookie is referenced; the field never changes.
-        let advice = unsafe { (*self.as_ptr()).advice };
+        let advice = self.load(field!(fscache_cookie.advice));
         u32::from(advice) & bindings::cf_consts_CF_ADV_WANT_CACHE_SIZE != 0
     }
 
     /// Counts the invalidations of the object.
     pub(crate) fn inval_counter(&self) -> u32 {
-        let cookie = self.as_ptr();
-        // SAFETY: the cookie is referenced; one volatile load, as others may store meanwhile.
-        unsafe { core::ptr::addr_of!((*cookie).inval_counter).read_volatile() }
+        self.load(field!(fscache_cookie.inval_counter))
     }
 
     fn flags(&self) -> &AtomicUsize {
-        let cookie = self.as_ptr();
-        // SAFETY: the cookie is referenced, so that the address is valid.
-        let word = unsafe { core::ptr::addr_of_mut!((*cookie).flags) };
-        // SAFETY: everybody changes the word by atomic bit operations only.
+        let word = self.place(field!(fscache_cookie.flags));
+        // SAFETY: the cookie is referenced, and everybody changes the word by atomic bit operations
+        // only.
         unsafe { AtomicUsize::from_ptr(word.cast()) }
     }
 
@@ -137,9 +137,8 @@ impl Cookie {
 
     /// The volume that the object belongs to.
     pub(crate) fn volume(&self) -> &VolumeCookie {
-        // SAFETY: the cookie is referenced; the field never changes.
-        let volume = unsafe { (*self.as_ptr()).volume };
-        // SAFETY: a cookie holds a reference to its volume.
+        let volume = self.load(field!(fscache_cookie.volume));
+        // SAFETY: a cookie holds a reference to its volume, which never changes.
         unsafe { VolumeCookie::from_ptr(volume) }
     }
 
@@ -157,26 +156,22 @@ impl Cookie {
 
     /// Tells fscache that the cache has nothing of this object yet, so that I/O may begin.
     pub(crate) fn lookup_negative(&self) {
-        // SAFETY: the cookie is referenced, and its lookup is under way.
-        unsafe { bindings::fscache_cookie_lookup_negative(self.as_ptr()) };
+        plain::fscache_cookie_lookup_negative(self);
     }
 
     /// Tells fscache that this object cannot be cached.
     pub(crate) fn caching_failed(&self) {
-        // SAFETY: the cookie is referenced.
-        unsafe { bindings::fscache_caching_failed(self.as_ptr()) };
+        plain::fscache_caching_failed(self);
     }
 
     /// Lets I/O go on after an invalidation.
     pub(crate) fn resume_after_invalidation(&self) {
-        // SAFETY: the cookie is referenced.
-        unsafe { bindings::fscache_resume_after_invalidation(self.as_ptr()) };
+        plain::fscache_resume_after_invalidation(self);
     }
 
     /// Asks fscache to withdraw the object, on a worker of its own.
     pub(crate) fn withdraw(&self) {
-        // SAFETY: the cookie is referenced.
-        unsafe { bindings::fscache_withdraw_cookie(self.as_ptr()) };
+        plain::fscache_withdraw_cookie(self);
     }
 }
 
@@ -228,6 +223,15 @@ impl Drop for CookieRef {
 #[repr(transparent)]
 pub(crate) struct VolumeCookie(Opaque<bindings::fscache_volume>);
 
+// SAFETY: referenced while it is borrowed (`from_ptr`).
+unsafe impl Struct for VolumeCookie {
+    type C = bindings::fscache_volume;
+
+    fn raw(&self) -> *mut bindings::fscache_volume {
+        self.0.get()
+    }
+}
+
 impl VolumeCookie {
     /// # Safety
     /// `ptr` is a volume cookie that stays referenced for `'a`.
@@ -242,14 +246,12 @@ impl VolumeCookie {
 
     /// The cache that the volume is in.
     pub(super) fn cache_ptr(&self) -> *mut bindings::fscache_cache {
-        // SAFETY: the volume is referenced; the field never changes.
-        unsafe { (*self.as_ptr()).cache }
+        self.load(field!(fscache_volume.cache))
     }
 
     /// The volume's key, a string of at most 254 bytes, with its NUL.
     pub(crate) fn key_with_nul(&self) -> &[u8] {
-        // SAFETY: the volume is referenced; the field never changes.
-        let key = unsafe { (*self.as_ptr()).key };
+        let key = self.load(field!(fscache_volume.key));
         // SAFETY: the first byte of the buffer is the length of the string.
         let len = usize::from(unsafe { *key.cast::<u8>() });
         // SAFETY: the string follows that byte.
@@ -260,11 +262,8 @@ impl VolumeCookie {
 
     /// Copies the volume's coherency data, as [`Cookie::copy_aux`] does an object's.
     pub(crate) fn copy_coherency(&self, out: &mut [u8]) -> usize {
-        let volume = self.as_ptr();
-        // SAFETY: the volume is referenced; the field never changes.
-        let len = usize::from(unsafe { (*volume).coherency_len });
-        // SAFETY: the volume is referenced.
-        let start = unsafe { core::ptr::addr_of!((*volume).coherency) };
+        let len = usize::from(self.load(field!(fscache_volume.coherency_len)));
+        let start = self.place(field!(fscache_volume.coherency));
         // SAFETY: the array at the end of the struct has that many bytes.
         unsafe { copy_racing(start.cast(), len, out) };
         len
@@ -272,28 +271,23 @@ impl VolumeCookie {
 
     /// Keeps fscache's count of accesses above zero until the volume is withdrawn.
     pub(crate) fn pin_accesses(&self) {
-        // SAFETY: the volume is referenced.
-        unsafe { bindings::cf_volume_pin_accesses(self.as_ptr()) };
+        plain::cf_volume_pin_accesses(self);
     }
 
     /// Ends what [`VolumeCookie::pin_accesses`] began, waits until no access is under way, and
     /// lets no new one begin.
     pub(crate) fn withdraw(&self) {
-        // SAFETY: the volume is referenced.
-        unsafe { bindings::fscache_withdraw_volume(self.as_ptr()) };
+        plain::fscache_withdraw_volume(self);
     }
 
     fn private(&self) -> *mut *mut core::ffi::c_void {
-        let volume = self.as_ptr();
-        // SAFETY: the volume is referenced, so that the address is valid.
-        unsafe { core::ptr::addr_of_mut!((*volume).cache_priv) }
+        self.place(field!(fscache_volume.cache_priv))
     }
 
     /// The cache's own record of this volume.
     pub(crate) fn volume(&self) -> Option<Arc<crate::volume::Volume>> {
-        // SAFETY: the address is valid; fscache orders this load after the store of `set_volume`
-        // by the volume's accesses.
-        let raw = unsafe { self.private().read_volatile() };
+        // fscache orders this load after the store of `set_volume` by the volume's accesses.
+        let raw = self.load(field!(fscache_volume.cache_priv));
         if raw.is_null() {
             return None;
         }

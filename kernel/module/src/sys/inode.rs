@@ -2,11 +2,23 @@
 //! Inodes of the backing filesystem: size, lock, and the mark that keeps them from being culled.
 
 use super::bindings;
+use super::field::field;
+use super::field::Struct;
+use super::plain;
 use kernel::types::Opaque;
 
 /// An inode, borrowed from the dentry or file that pins it.
 #[repr(transparent)]
 pub(crate) struct Inode(Opaque<bindings::inode>);
+
+// SAFETY: what it was borrowed from pins it (`from_ptr`).
+unsafe impl Struct for Inode {
+    type C = bindings::inode;
+
+    fn raw(&self) -> *mut bindings::inode {
+        self.0.get()
+    }
+}
 
 impl Inode {
     /// # Safety
@@ -22,43 +34,34 @@ impl Inode {
 
     /// Inode number.
     pub(crate) fn ino(&self) -> u64 {
-        // SAFETY: the inode is pinned by what `self` was borrowed from.
-        unsafe { bindings::cf_inode_ino(self.as_ptr()) }
+        plain::cf_inode_ino(self)
     }
 
     /// File size in bytes.
     pub(crate) fn size(&self) -> u64 {
-        // SAFETY: as in `ino`.
-        let size = unsafe { bindings::cf_inode_size(self.as_ptr()) };
+        let size = plain::cf_inode_size(self);
         u64::try_from(size).unwrap_or(0)
     }
 
     /// Space used, in units of 512 bytes.
     pub(crate) fn blocks(&self) -> u64 {
-        // SAFETY: as in `ino`.
-        unsafe { bindings::cf_inode_blocks(self.as_ptr()) }
+        plain::cf_inode_blocks(self)
     }
 
     /// Whether this directory has been removed while it was still referenced.
     pub(crate) fn is_dead_dir(&self) -> bool {
-        // SAFETY: as in `ino`.
-        unsafe { bindings::cf_inode_is_dead_dir(self.as_ptr()) }
+        plain::cf_inode_is_dead_dir(self)
     }
 
     /// Whether the inode is marked as in use by a cache. Without the inode's lock the answer may
     /// be out of date when it arrives.
     pub(crate) fn is_marked(&self) -> bool {
-        let inode = self.as_ptr();
-        // SAFETY: the inode is pinned; the field is read with one volatile load, as others change
-        // it under the inode's lock.
-        let flags = unsafe { core::ptr::addr_of!((*inode).i_flags).read_volatile() };
-        flags & bindings::cf_consts_CF_S_KERNEL_FILE != 0
+        self.load(field!(inode.i_flags)) & bindings::cf_consts_CF_S_KERNEL_FILE != 0
     }
 
     /// Takes the inode's lock.
     pub(crate) fn lock(&self) -> InodeLock<'_> {
-        // SAFETY: the inode is pinned; the guard unlocks.
-        unsafe { bindings::cf_inode_lock(self.as_ptr()) };
+        plain::cf_inode_lock(self);
         InodeLock { inode: self }
     }
 }
@@ -90,12 +93,10 @@ impl InodeLock<'_> {
     }
 
     fn set_flags(&self, change: impl FnOnce(u32) -> u32) {
-        let inode = self.inode.as_ptr();
-        // SAFETY: the inode is pinned, so that the address is valid.
-        let flags = unsafe { core::ptr::addr_of_mut!((*inode).i_flags) };
-        // SAFETY: the inode's lock, which is held, keeps others from changing the field.
-        let now = unsafe { flags.read_volatile() };
-        // SAFETY: as just said; those who read it without the lock see the old or the new value.
+        let now = self.inode.load(field!(inode.i_flags));
+        let flags = self.inode.place(field!(inode.i_flags));
+        // SAFETY: the inode is pinned. Its lock, which is held, keeps others from changing the field;
+        // those who read it without the lock see the old or the new value.
         unsafe { flags.write_volatile(change(now)) };
     }
 }

@@ -17,6 +17,7 @@ use super::netfs::IovIter;
 use super::netfs::Termination;
 use super::object::ObjRef;
 use super::object::Object;
+use super::plain;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::sync::atomic::AtomicU8;
@@ -75,8 +76,7 @@ pub(crate) fn submit<T: Transfer>(
     term: Option<Termination>,
 ) -> Submitted {
     let is_async = term.is_some();
-    // SAFETY: asks about the current task only.
-    let ioprio = unsafe { bindings::cf_get_current_ioprio() };
+    let ioprio = plain::cf_get_current_ioprio();
     let iocb = bindings::kiocb {
         ki_filp: file.as_ptr(),
         ki_pos: pos as i64,

@@ -7,6 +7,9 @@
 //! that is only ever borrowed is `#[repr(transparent)]` over the C struct and is seen as `&T`
 //! (`Inode`, `Cookie`, `VolumeCookie`, `Resources`): the borrow lasts for the callback, or for as
 //! long as the owner that it was borrowed from.
+//!
+//! Two files make most unsafe blocks unnecessary: `plain` lists the functions of C that ask for no more
+//! than live references, `field` loads fields of C's structs.
 
 pub(crate) mod anon;
 pub(crate) mod bindings;
@@ -16,6 +19,7 @@ pub(crate) mod dentry;
 pub(crate) mod device;
 pub(crate) mod dirlock;
 pub(crate) mod errno;
+mod field;
 pub(crate) mod file;
 pub(crate) mod fscache;
 pub(crate) mod ids;
@@ -28,6 +32,7 @@ pub(crate) mod once;
 pub(crate) mod ops;
 pub(crate) mod param;
 mod pinned;
+mod plain;
 pub(crate) mod stats;
 pub(crate) mod subreq;
 pub(crate) mod sysctl;

@@ -8,7 +8,9 @@ use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
 use super::errno::ENOENT;
+use super::field::Struct;
 use super::file::File;
+use super::plain;
 use super::text::c_ptr;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -34,6 +36,15 @@ pub(crate) struct Space {
     pub(crate) files: u64,
     /// Inodes free.
     pub(crate) files_free: u64,
+}
+
+// SAFETY: this value holds a reference.
+unsafe impl Struct for Mount {
+    type C = bindings::vfsmount;
+
+    fn raw(&self) -> *mut bindings::vfsmount {
+        self.0.as_ptr()
+    }
 }
 
 impl Mount {
@@ -85,8 +96,7 @@ impl Mount {
 
     /// Whether user and group ids are mapped on this mount.
     pub(crate) fn is_idmapped(&self) -> bool {
-        // SAFETY: `self` holds a reference.
-        unsafe { bindings::cf_mnt_is_idmapped(self.as_ptr()) }
+        plain::cf_mnt_is_idmapped(self)
     }
 
     /// Asks the filesystem for its free space.
@@ -113,8 +123,7 @@ impl Mount {
     /// # Errors
     /// EIO and the filesystem's.
     pub(crate) fn sync_fs(&self) -> Result {
-        // SAFETY: `self` holds a reference, so that the superblock is alive.
-        check(unsafe { bindings::cf_sync_fs(self.as_ptr()) }).map(|_| ())
+        check(plain::cf_sync_fs(self)).map(|_| ())
     }
 
     /// Gets write access to the mount until the guard is dropped.
@@ -122,8 +131,7 @@ impl Mount {
     /// # Errors
     /// EROFS.
     pub(crate) fn want_write(&self) -> Result<WriteAccess<'_>> {
-        // SAFETY: `self` holds a reference; the guard ends the access.
-        check(unsafe { bindings::mnt_want_write(self.as_ptr()) })?;
+        check(plain::mnt_want_write(self))?;
         Ok(WriteAccess { mount: self })
     }
 

@@ -5,9 +5,12 @@
 use super::bindings;
 use super::errno::to_ret;
 use super::errno::Result;
+use super::field::field;
+use super::field::Struct;
 use super::file::File;
 use super::fscache::Cookie;
 use super::object::Object;
+use super::plain;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::sync::atomic::AtomicPtr;
@@ -59,6 +62,15 @@ pub(crate) enum ReadHole {
 #[repr(transparent)]
 pub(crate) struct Resources(Opaque<bindings::netfs_cache_resources>);
 
+// SAFETY: the operation lasts while it is borrowed (`from_ptr`).
+unsafe impl Struct for Resources {
+    type C = bindings::netfs_cache_resources;
+
+    fn raw(&self) -> *mut bindings::netfs_cache_resources {
+        self.0.get()
+    }
+}
+
 impl Resources {
     /// # Safety
     /// `ptr` are the resources of an operation that lasts for `'a`.
@@ -67,23 +79,17 @@ impl Resources {
         unsafe { &*ptr.cast() }
     }
 
-    pub(super) fn as_ptr(&self) -> *mut bindings::netfs_cache_resources {
-        self.0.get()
-    }
-
     /// The cookie.
     pub(crate) fn cookie(&self) -> &Cookie {
-        // SAFETY: valid while the operation lasts; the field never changes during it.
-        let cookie = unsafe { (*self.as_ptr()).cache_priv };
-        // SAFETY: the operation's access keeps the cookie.
+        let cookie = self.load(field!(netfs_cache_resources.cache_priv));
+        // SAFETY: the operation's access keeps the cookie, and it stays the operation's.
         unsafe { Cookie::from_ptr(cookie.cast()) }
     }
 
     /// The object.
     pub(crate) fn object(&self) -> Option<&Object> {
-        let cookie = self.cookie().as_ptr();
-        // SAFETY: the cookie is referenced; set when the object was looked up, before the access.
-        let object = unsafe { (*cookie).cache_priv };
+        // Set when the object was looked up, before the access.
+        let object = self.cookie().load(field!(fscache_cookie.cache_priv));
         // SAFETY: the operation's access keeps the object attached to its cookie.
         unsafe { object.cast::<Object>().as_ref() }
     }
@@ -93,35 +99,28 @@ impl Resources {
         if self.file_slot().load(Ordering::Acquire).is_null() {
             return None;
         }
-        let res = self.as_ptr();
-        // SAFETY: valid while the operation lasts.
-        let slot = unsafe { core::ptr::addr_of!((*res).cache_priv2) };
+        let slot = self.place(field!(netfs_cache_resources.cache_priv2));
         // SAFETY: holds the reference that `set_file` put there, which stays until the end.
         unsafe { File::from_slot(slot) }
     }
 
     /// Whether the operation is one of this module's cache.
     pub(super) fn is_ours(&self) -> bool {
-        // SAFETY: valid while the operation lasts; from its beginning on the field does not change.
-        let ops = unsafe { (*self.as_ptr()).ops };
+        let ops = self.load(field!(netfs_cache_resources.ops));
         core::ptr::eq(ops, super::ops::netfs_ops())
     }
 
     fn file_slot(&self) -> &AtomicPtr<c_void> {
-        let res = self.as_ptr();
-        // SAFETY: valid while the operation lasts.
-        let slot = unsafe { core::ptr::addr_of_mut!((*res).cache_priv2) };
-        // SAFETY: set at most once, here and atomically, and taken back at the end only.
+        let slot = self.place(field!(netfs_cache_resources.cache_priv2));
+        // SAFETY: valid while the operation lasts; set at most once, here and atomically, and taken back at the end only.
         unsafe { AtomicPtr::from_ptr(slot) }
     }
 
     /// Gives the operation the table of operations, and its file unless it has one. An operation
     /// that began before the object had a file may come here again, from any of its tasks.
     pub(crate) fn set_file(&self, file: Option<File>) {
-        let res = self.as_ptr();
-        // SAFETY: valid while the operation lasts.
-        let ops = unsafe { core::ptr::addr_of_mut!((*res).ops) };
-        // SAFETY: one store of a pointer; whoever else stores here stores the same.
+        let ops = self.place(field!(netfs_cache_resources.ops));
+        // SAFETY: valid while the operation lasts; one store of a pointer; whoever else stores here stores the same.
         unsafe { ops.write_volatile(super::ops::netfs_ops()) };
         let Some(file) = file else { return };
         let raw = file.into_ptr().cast();
@@ -144,14 +143,12 @@ impl Resources {
             Want::Read => bindings::fscache_want_state_FSCACHE_WANT_READ,
             Want::Write => bindings::fscache_want_state_FSCACHE_WANT_WRITE,
         };
-        // SAFETY: valid while the operation lasts.
-        unsafe { bindings::fscache_wait_for_operation(self.as_ptr(), want) }
+        plain::fscache_wait_for_operation(self, want)
     }
 
     /// How often the object had been invalidated when the operation began.
     pub(crate) fn inval_counter(&self) -> u32 {
-        // SAFETY: valid while the operation lasts; the field never changes during it.
-        unsafe { (*self.as_ptr()).inval_counter }
+        self.load(field!(netfs_cache_resources.inval_counter))
     }
 }
 

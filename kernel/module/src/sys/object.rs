@@ -4,12 +4,14 @@
 use super::bindings;
 use super::errno::Errno;
 use super::errno::Result;
+use super::field::Struct;
 use super::fscache::Cookie;
 use super::fscache::CookieRef;
 use super::trace;
 use crate::interface::ObjectData;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicI32;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
@@ -17,7 +19,8 @@ use kernel::types::Opaque;
 
 /// Why a reference to an object is taken and given back, in the words of the trace events
 /// (`cachefiles_ref`). `Request` has no word there: the C module holds no reference for a request
-/// in its table; ours does, so that a request can never outlive its object.
+/// in its table; ours does, so that a request can never outlive its object. Such references are left
+/// out of the count that the events show, which is then the one that C's would show.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefReason {
     /// The cookie's own reference.
@@ -36,6 +39,8 @@ pub(crate) enum RefReason {
 pub(crate) struct Object {
     base: Opaque<bindings::cachefiles_object>,
     refs: UnsafeCell<bindings::refcount_t>,
+    /// How many of the references the trace events leave out.
+    untraced: AtomicI32,
     fscache: NonNull<bindings::fscache_cache>,
     debug_id: u32,
     /// Ends before the cookie: putting the last cookie of a volume frees the volume, whose record
@@ -53,6 +58,15 @@ unsafe impl Send for Object {}
 unsafe impl Sync for Object {}
 
 static NEXT_DEBUG_ID: AtomicU32 = AtomicU32::new(1);
+
+// SAFETY: part of this value.
+unsafe impl Struct for Object {
+    type C = bindings::cachefiles_object;
+
+    fn raw(&self) -> *mut bindings::cachefiles_object {
+        self.base.get()
+    }
+}
 
 impl Object {
     /// Makes an object for `cookie` and counts it with fscache. The result is the reference that
@@ -76,6 +90,7 @@ impl Object {
             try_pin_init!(Object {
                 base: Opaque::new(base),
                 refs: UnsafeCell::new(refs),
+                untraced: AtomicI32::new(0),
                 fscache,
                 debug_id,
                 data <- data,
@@ -98,10 +113,6 @@ impl Object {
         Ok(object)
     }
 
-    pub(super) fn as_ptr(&self) -> *mut bindings::cachefiles_object {
-        self.base.get()
-    }
-
     /// Number that messages and trace events show.
     pub(crate) fn debug_id(&self) -> u32 {
         self.debug_id
@@ -116,8 +127,11 @@ impl Object {
     pub(crate) fn get(&self, reason: RefReason) -> ObjRef {
         // SAFETY: `&self` shows that a reference is held, so that the count is not zero.
         let old = unsafe { bindings::cf_refcount_inc(self.refs.get()) };
-        if let Some(word) = reason.get_word() {
-            self.trace(old, word);
+        match reason.get_word() {
+            Some(word) => self.trace(self.shown(old), word),
+            None => {
+                self.untraced.fetch_add(1, Ordering::Relaxed);
+            }
         }
         ObjRef {
             ptr: NonNull::from(self),
@@ -130,7 +144,12 @@ impl Object {
         let refs = self.refs.get();
         // SAFETY: one volatile load, as others change it meanwhile; for a trace event only.
         let usage = unsafe { core::ptr::addr_of!((*refs).refs.counter).read_volatile() };
-        self.trace(usage, why.word());
+        self.trace(self.shown(usage), why.word());
+    }
+
+    /// The count that a trace event shows for `usage` references in all.
+    fn shown(&self, usage: i32) -> i32 {
+        usage.saturating_sub(self.untraced.load(Ordering::Relaxed))
     }
 
     fn trace(&self, usage: i32, why: bindings::cachefiles_obj_ref_trace) {
@@ -219,12 +238,17 @@ impl Drop for ObjRef {
         let object = self.ptr;
         let (debug_id, cookie_id) = (self.debug_id, self.cookie.debug_id());
         let fscache = self.fscache;
+        let word = self.reason.put_word();
+        let untraced = match word {
+            Some(_) => self.untraced.load(Ordering::Relaxed),
+            None => self.untraced.fetch_sub(1, Ordering::Relaxed),
+        };
         let mut old = 0;
         // SAFETY: this value owns a reference, which it gives back here.
         let last =
             unsafe { bindings::cf_refcount_dec_and_test((*object.as_ptr()).refs.get(), &mut old) };
-        if let Some(word) = self.reason.put_word() {
-            trace::reference(debug_id, cookie_id, old, word);
+        if let Some(word) = word {
+            trace::reference(debug_id, cookie_id, old.saturating_sub(untraced), word);
         }
         if last {
             // SAFETY: nobody else has a reference; the memory came from a box.

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The counters of /proc/fs/fscache/stats that a cache moves.
 
-use super::bindings;
+use super::plain;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident => $helper:ident;)*) => {$(
         $(#[$doc])*
         pub(crate) fn $name() {
-            // SAFETY: increments an atomic counter of fscache's.
-            unsafe { bindings::$helper() };
+            plain::$helper();
         }
     )*};
 }

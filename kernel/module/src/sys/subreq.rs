@@ -3,9 +3,12 @@
 
 use super::bindings;
 use super::errno::Result;
+use super::field::field;
+use super::field::Struct;
 use super::netfs::IovIter;
 use super::netfs::Resources;
 use super::netfs::Termination;
+use super::plain;
 use crate::pure::dio::Fit;
 use core::ptr::NonNull;
 
@@ -16,6 +19,15 @@ use core::ptr::NonNull;
 #[must_use]
 pub(crate) struct WritePart(NonNull<bindings::netfs_io_subrequest>);
 
+// SAFETY: it lasts until it is ended (`from_ptr`), which takes this value.
+unsafe impl Struct for WritePart {
+    type C = bindings::netfs_io_subrequest;
+
+    fn raw(&self) -> *mut bindings::netfs_io_subrequest {
+        self.0.as_ptr()
+    }
+}
+
 impl WritePart {
     /// # Safety
     /// `ptr` is a subrequest of a write. It lasts until it is ended, or, where it is only being
@@ -25,8 +37,7 @@ impl WritePart {
     }
 
     fn request(&self) -> *mut bindings::netfs_io_request {
-        // SAFETY: it lasts (`from_ptr`); the field never changes.
-        unsafe { (*self.0.as_ptr()).rreq }
+        self.load(field!(netfs_io_subrequest.rreq))
     }
 
     /// The resources of the operation that it belongs to.
@@ -39,14 +50,12 @@ impl WritePart {
 
     /// Its first byte in the client's file.
     pub(crate) fn start(&self) -> u64 {
-        // SAFETY: it lasts; the field never changes while it is written.
-        unsafe { (*self.0.as_ptr()).start }
+        self.load(field!(netfs_io_subrequest.start))
     }
 
     /// Its length in bytes.
     pub(crate) fn len(&self) -> usize {
-        // SAFETY: it lasts; the field is its issuer's, who is the owner of this value.
-        unsafe { (*self.0.as_ptr()).len }
+        self.load(field!(netfs_io_subrequest.len))
     }
 
     /// Where the client's file ends, in bytes.
@@ -82,6 +91,21 @@ impl WritePart {
         unsafe { bindings::netfs_prepare_write_failed(self.0.as_ptr()) };
     }
 
+    /// It is about to be prepared for the cache.
+    pub(crate) fn trace_prepare(&self) {
+        plain::cf_trace_sreq_prepare(self);
+    }
+
+    /// It is about to be written to the cache.
+    pub(crate) fn trace_write(&self) {
+        plain::cf_trace_sreq_write(self);
+    }
+
+    /// The cache does not take it any more.
+    pub(crate) fn trace_refused(&self) {
+        plain::cf_trace_sreq_refused(self);
+    }
+
     /// Cuts it to whole blocks. `fit` was made of its own start, length and memory.
     pub(crate) fn cut(&mut self, fit: &Fit) {
         // SAFETY: it lasts, and until it is ended it is its issuer's alone. Its iterator has more
@@ -106,8 +130,7 @@ impl WritePart {
     /// Its memory, and the function that ends it, for a transfer.
     pub(crate) fn into_transfer(self) -> (IovIter<'static>, Option<Termination>) {
         let term = self.termination();
-        // SAFETY: it lasts; only the address is taken.
-        let iter = unsafe { core::ptr::addr_of_mut!((*self.0.as_ptr()).io_iter) };
+        let iter = self.place(field!(netfs_io_subrequest.io_iter));
         // SAFETY: it lasts until the function is called, and a transfer does not use its iterator
         // after that; nobody else has the iterator.
         (unsafe { IovIter::from_ptr(iter) }, term)

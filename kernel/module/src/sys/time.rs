@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The clock, and giving up the processor.
 
-use super::bindings;
+use super::plain;
 
 /// Seconds since 1970, their low 32 bits.
 pub(crate) fn real_seconds() -> u32 {
-    // SAFETY: reads the clock.
-    unsafe { bindings::cf_real_seconds() }
+    plain::cf_real_seconds()
 }
 
 /// Lets others run where they want to.
 pub(crate) fn yield_now() {
-    // SAFETY: called where sleeping is allowed: no caller holds a spinlock.
-    unsafe { bindings::cf_cond_resched() };
+    plain::cf_cond_resched();
 }

@@ -9,7 +9,7 @@ use super::errno::Result;
 use super::fscache::VolumeCookie;
 use super::inode::Inode;
 use super::object::Object;
-use core::ptr::null_mut;
+use super::plain;
 
 pub(crate) use bindings::cachefiles_coherency_trace as Coherency;
 pub(crate) use bindings::cachefiles_error_trace as Failure;
@@ -110,12 +110,6 @@ impl Seen {
     }
 }
 
-type CObject = *mut bindings::cachefiles_object;
-
-fn ptr(object: Option<&Object>) -> CObject {
-    object.map_or(null_mut(), Object::as_ptr)
-}
-
 fn ino(dentry: &Dentry) -> u64 {
     dentry.inode().map_or(0, Inode::ino)
 }
@@ -126,48 +120,38 @@ pub(super) fn reference(
     usage: i32,
     why: bindings::cachefiles_obj_ref_trace,
 ) {
-    // SAFETY: plain numbers.
-    unsafe { bindings::cf_trace_ref(object, cookie, usage, why) };
+    plain::cf_trace_ref(object, cookie, usage, why);
 }
 
 /// A name was looked up in `dir`, a positive dentry.
 pub(crate) fn lookup(object: Option<&Object>, dir: &Dentry, found: &Result<Dentry>) {
-    let found = match found {
-        Ok(dentry) => dentry.as_ptr(),
-        Err(e) => (e.to_ret() as isize) as *mut bindings::dentry,
-    };
-    // SAFETY: the dentries are referenced; the event understands an error pointer.
-    unsafe { bindings::cf_trace_lookup(ptr(object), dir.as_ptr(), found) };
+    let found = found.as_ref().map_err(|e| *e);
+    plain::cf_trace_lookup(object, dir, found);
 }
 
 /// A directory was made; both dentries are positive.
 pub(crate) fn mkdir(dir: &Dentry, subdir: &Dentry) {
-    // SAFETY: both are referenced.
-    unsafe { bindings::cf_trace_mkdir(dir.as_ptr(), subdir.as_ptr()) };
+    plain::cf_trace_mkdir(dir, subdir);
 }
 
 /// A file without a name was made.
 pub(crate) fn tmpfile(object: &Object, backer: &Inode) {
-    // SAFETY: both are referenced.
-    unsafe { bindings::cf_trace_tmpfile(object.as_ptr(), backer.as_ptr()) };
+    plain::cf_trace_tmpfile(object, backer);
 }
 
 /// A file got its name.
 pub(crate) fn link(object: &Object, backer: &Inode) {
-    // SAFETY: both are referenced.
-    unsafe { bindings::cf_trace_link(object.as_ptr(), backer.as_ptr()) };
+    plain::cf_trace_link(object, backer);
 }
 
 /// A file loses its name.
 pub(crate) fn unlink(object: Option<&Object>, victim: &Dentry, why: Killed) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_unlink(ptr(object), ino(victim), why) };
+    plain::cf_trace_unlink(object, ino(victim), why);
 }
 
 /// A directory goes to the graveyard.
 pub(crate) fn rename(object: Option<&Object>, victim: &Dentry, why: Killed) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_rename(ptr(object), ino(victim), why) };
+    plain::cf_trace_rename(object, ino(victim), why);
 }
 
 /// An object's coherency record was read or written; `aux` is the filesystem's part of it.
@@ -175,9 +159,7 @@ pub(crate) fn coherency(object: &Object, backer: &Inode, aux: &[u8], content: u8
     // The event shows this many bytes, whether there are as many or not.
     let mut shown = [0u8; 8];
     shown.iter_mut().zip(aux).for_each(|(to, from)| *to = *from);
-    let aux = shown.as_ptr().cast();
-    // SAFETY: the object is referenced, and so is its cookie; `shown` outlives the call.
-    unsafe { bindings::cf_trace_coherency(object.as_ptr(), backer.ino(), aux, content, why) };
+    plain::cf_trace_coherency(object, backer.ino(), &shown, content, why);
 }
 
 /// A volume's coherency record was read or written.
@@ -209,117 +191,89 @@ pub(crate) struct Prepared {
 
 /// A read was prepared.
 pub(crate) fn prep_read(object: Option<&Object>, p: &Prepared) {
-    // SAFETY: the object is referenced; the others are plain numbers.
-    unsafe {
-        bindings::cf_trace_prep_read(
-            ptr(object),
-            p.start as i64,
-            p.len,
-            p.flags,
-            p.source,
-            p.why,
-            p.cache_ino,
-            p.netfs_ino,
-        )
-    };
+    plain::cf_trace_prep_read(
+        object,
+        p.start as i64,
+        p.len,
+        p.flags,
+        p.source,
+        p.why,
+        p.cache_ino,
+        p.netfs_ino,
+    );
 }
 
 /// A read of the backing file begins.
 pub(crate) fn read(object: &Object, backer: &Inode, start: u64, len: usize) {
-    // SAFETY: both are referenced.
-    unsafe { bindings::cf_trace_read(object.as_ptr(), backer.as_ptr(), start as i64, len) };
+    plain::cf_trace_read(object, backer, start as i64, len);
 }
 
 /// A write to the backing file begins.
 pub(crate) fn write(object: &Object, backer: &Inode, start: u64, len: usize) {
-    // SAFETY: both are referenced.
-    unsafe { bindings::cf_trace_write(object.as_ptr(), backer.as_ptr(), start as i64, len) };
+    plain::cf_trace_write(object, backer, start as i64, len);
 }
 
 /// The backing file's size changes.
 pub(crate) fn trunc(object: &Object, backer: &Inode, from: u64, to: u64, why: Truncation) {
-    // SAFETY: both are referenced.
-    unsafe {
-        bindings::cf_trace_trunc(
-            object.as_ptr(),
-            backer.as_ptr(),
-            from as i64,
-            to as i64,
-            why,
-        )
-    };
+    plain::cf_trace_trunc(object, backer, from as i64, to as i64, why);
 }
 
 /// An inode was marked as in use, or could not be because it already was.
 pub(crate) fn mark(object: Option<&Object>, inode: &Inode, marked: bool) {
     if marked {
-        // SAFETY: both are referenced.
-        unsafe { bindings::cf_trace_mark_active(ptr(object), inode.as_ptr()) };
+        plain::cf_trace_mark_active(object, inode);
     } else {
-        // SAFETY: both are referenced.
-        unsafe { bindings::cf_trace_mark_failed(ptr(object), inode.as_ptr()) };
+        plain::cf_trace_mark_failed(object, inode);
     }
 }
 
 /// An inode's mark was taken away.
 pub(crate) fn unmark(object: Option<&Object>, inode: &Inode) {
-    // SAFETY: both are referenced.
-    unsafe { bindings::cf_trace_mark_inactive(ptr(object), inode.as_ptr()) };
+    plain::cf_trace_mark_inactive(object, inode);
 }
 
 /// The backing filesystem refused something.
 pub(crate) fn vfs_error(object: Option<&Object>, backer: Option<&Inode>, e: Errno, at: Failure) {
     let Some(backer) = backer else { return };
-    // SAFETY: both are referenced.
-    unsafe { bindings::cf_trace_vfs_error(ptr(object), backer.as_ptr(), e.to_ret(), at) };
+    plain::cf_trace_vfs_error(object, backer, e.to_ret(), at);
 }
 
 /// A transfer failed.
 pub(crate) fn io_error(object: Option<&Object>, backer: &Inode, e: Errno, at: Failure) {
-    // SAFETY: both are referenced.
-    unsafe { bindings::cf_trace_io_error(ptr(object), backer.as_ptr(), e.to_ret(), at) };
+    plain::cf_trace_io_error(object, backer, e.to_ret(), at);
 }
 
 /// An OPEN is about to be delivered with its anonymous fd.
 pub(crate) fn ondemand_open(object: &Object, msg_id: u32, object_id: u32, fd: u32) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_ondemand_open(object.as_ptr(), msg_id, object_id, fd, 0) };
+    plain::cf_trace_ondemand_open(object, msg_id, object_id, fd, 0);
 }
 
 /// An OPEN was answered.
 pub(crate) fn ondemand_copen(object: &Object, msg_id: u32, size: i64) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_ondemand_copen(object.as_ptr(), msg_id, size as isize) };
+    plain::cf_trace_ondemand_copen(object, msg_id, size as isize);
 }
 
 /// A CLOSE is about to be enqueued; its number is not known yet.
 pub(crate) fn ondemand_close(object: &Object) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_ondemand_close(object.as_ptr(), 0, 0) };
+    plain::cf_trace_ondemand_close(object, 0, 0);
 }
 
 /// A READ is about to be enqueued; its number is not known yet.
 pub(crate) fn ondemand_read(object: &Object, off: u64, len: u64) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_ondemand_read(object.as_ptr(), 0, 0, off as i64, len as usize) };
+    plain::cf_trace_ondemand_read(object, 0, 0, off as i64, len as usize);
 }
 
 /// A READ was answered.
 pub(crate) fn ondemand_cread(object: &Object, msg_id: u32) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_ondemand_cread(object.as_ptr(), msg_id) };
+    plain::cf_trace_ondemand_cread(object, msg_id);
 }
 
 /// The daemon writes to an anonymous fd.
 pub(crate) fn ondemand_fd_write(object: &Object, backer: &Inode, start: u64, len: usize) {
-    // SAFETY: both are referenced.
-    unsafe {
-        bindings::cf_trace_ondemand_fd_write(object.as_ptr(), backer.as_ptr(), start as i64, len)
-    };
+    plain::cf_trace_ondemand_fd_write(object, backer, start as i64, len);
 }
 
 /// An anonymous fd was closed for the last time.
 pub(crate) fn ondemand_fd_release(object: &Object, object_id: u32) {
-    // SAFETY: the object is referenced.
-    unsafe { bindings::cf_trace_ondemand_fd_release(object.as_ptr(), object_id as i32) };
+    plain::cf_trace_ondemand_fd_release(object, object_id as i32);
 }

@@ -2,6 +2,8 @@
 //! The wait queue on which the daemon polls.
 
 use super::bindings;
+use super::field::Struct;
+use super::plain;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
@@ -22,6 +24,15 @@ unsafe impl Send for WaitQueue {}
 // SAFETY: as above.
 unsafe impl Sync for WaitQueue {}
 
+// SAFETY: part of this value, initialised by `new`, which is the only way to one.
+unsafe impl Struct for WaitQueue {
+    type C = bindings::wait_queue_head;
+
+    fn raw(&self) -> *mut bindings::wait_queue_head {
+        self.head.get()
+    }
+}
+
 impl WaitQueue {
     /// An empty queue.
     pub(crate) fn new() -> impl PinInit<WaitQueue> {
@@ -33,8 +44,7 @@ impl WaitQueue {
 
     /// Wakes those who poll for any of `events`.
     pub(crate) fn wake(&self, events: u32) {
-        // SAFETY: initialised by `new`.
-        unsafe { bindings::cf_wake_up_poll(self.head.get(), events) };
+        plain::cf_wake_up_poll(self, events);
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::wait_queue_head {

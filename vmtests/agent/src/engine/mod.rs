@@ -48,6 +48,7 @@ mod held;
 mod idle;
 mod observe;
 mod output;
+mod probes;
 mod programs;
 
 pub use acting::Actors;
@@ -71,6 +72,8 @@ pub struct Agent {
     pub puppets: Mutex<Puppets>,
     /// Workers that hold files open, by name.
     pub held: Mutex<BTreeMap<String, Worker>>,
+    /// Processes that have the probe's device open, by name; those that act are away.
+    pub probes: Mutex<BTreeMap<String, Option<Worker>>>,
     /// Programs that go on beside the steps.
     pub programs: Programs,
     /// What the kernel, daemons and programs said.
@@ -338,6 +341,7 @@ impl Context {
                 self.remember(&done.measurements);
                 Ok(done)
             }
+            Action::Probe(probe) => self.probe(probe),
             Action::HoldOpen(hold) => self.hold_open(step, hold),
             Action::CloseHeld(held) => self.close_held(step, held),
             Action::Sleep(sleep) => self.sleep(sleep),

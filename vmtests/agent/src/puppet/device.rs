@@ -20,6 +20,7 @@ use vmtest_protocol::step::PuppetIoctl;
 use vmtest_protocol::step::PuppetOpen;
 use vmtest_protocol::step::PuppetPoll;
 use vmtest_protocol::step::PuppetRead;
+use vmtest_protocol::step::PuppetReadState;
 use vmtest_protocol::step::PuppetWriteRaw;
 use vmtest_protocol::value::ErrnoName;
 use vmtest_protocol::value::Size;
@@ -127,6 +128,31 @@ impl Hand {
         }
     }
 
+    pub(super) fn read_state(&self, read: &PuppetReadState) -> Result<Verdict> {
+        let size = read.buffer.get().map_err(anyhow::Error::msg)?;
+        let size = in_memory(&Size::Now(vmtest_protocol::value::Bytes(size)), "a buffer")?;
+        let mut buffer = vec![0u8; size];
+        let what = format!("reading the state, up to {size} bytes");
+        let got = match rustix::io::read(self.device()?, &mut buffer[..]) {
+            Ok(got) => got,
+            Err(error) => return Ok(judge(&what, Err(error.into()), &read.expect_errno)),
+        };
+        let line = String::from_utf8_lossy(&buffer[..got]);
+        if read.expect_errno.is_some() {
+            let verdict = judge(&what, Ok(()), &read.expect_errno);
+            return Ok(message::because(verdict, &line));
+        }
+        let Some(text) = &read.regex else {
+            return Ok(Verdict::passed());
+        };
+        let pattern = crate::engine::pattern(text)
+            .map_err(|stop| anyhow::anyhow!("the pattern `{text}` of `read_state`: {stop:?}"))?;
+        Ok(match pattern.is_match(&line) {
+            true => Verdict::passed(),
+            false => Verdict::Failed(format!("{what}: `{line}` does not match `{text}`")),
+        })
+    }
+
     pub(super) fn read_message(&mut self, read: &PuppetRead) -> Result<Verdict> {
         if let Some(name) = &read.save {
             free_name(name)?;
@@ -190,8 +216,7 @@ impl Hand {
                 let fd = TABLE.claim(open.fd).context("the descriptor of an OPEN")?;
                 let fd = fd.map(|fd| Arc::new(Descriptor::new(fd)));
                 if let Some(fd) = &fd {
-                    let key = String::from_utf8_lossy(open.cookie_key);
-                    objects.insert(object, Object::new(Arc::clone(fd), &key));
+                    objects.insert(object, Object::new(Arc::clone(fd), open));
                 }
                 fd
             }

@@ -138,6 +138,7 @@ impl Hand {
             PuppetAction::Command(step) => self.command(step),
             PuppetAction::WriteRaw(step) => self.write_raw(step),
             PuppetAction::ReadMessage(step) => self.read_message(step),
+            PuppetAction::ReadState(step) => self.read_state(step),
             PuppetAction::Ioctl(step) => self.ioctl(step),
             PuppetAction::Poll(step) => self.poll(step),
             PuppetAction::CloseDevice(_) => self.close_device(),

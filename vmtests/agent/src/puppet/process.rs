@@ -22,6 +22,7 @@ use vmtest_protocol::step::PuppetStartReading;
 use super::descriptors::TABLE;
 use super::hand::Hand;
 use super::serve::Server;
+use super::serve::Supply;
 use crate::engine::lock;
 use crate::worker::child::Verdict;
 use crate::worker::child::judge;
@@ -34,7 +35,17 @@ impl Hand {
         anyhow::ensure!(server.is_none(), "this puppet serves already");
         let objects = Arc::clone(&self.shared.objects);
         let log = Arc::clone(&self.shared.log);
-        *server = Some(Server::start(device, options.blobs.clone(), objects, log)?);
+        let supply = match &options.content {
+            None => Supply::Blobs(options.blobs.clone()),
+            Some(content) => {
+                let size = content.size.get().map_err(anyhow::Error::msg)?.0;
+                Supply::Content {
+                    size: i64::try_from(size).context("a size that no file can have")?,
+                    generation: content.generation.get().map_err(anyhow::Error::msg)?,
+                }
+            }
+        };
+        *server = Some(Server::start(device, supply, objects, log)?);
         Ok(Verdict::passed())
     }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use cachefiles_core::wire;
+use cachefiles_probe_abi::content::Content;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -36,15 +37,68 @@ pub const BLOCK: u64 = 4096;
 /// An object that is open here.
 pub struct Object {
     fd: Arc<Descriptor>,
+    known: Known,
+}
+
+/// What is known of an object's content.
+#[derive(Clone)]
+struct Known {
+    /// The name of its blob.
     name: String,
+    /// What a probe expects of it, in generation 0.
+    content: Content,
 }
 
 impl Object {
-    /// With its descriptor and its blob's name.
-    pub fn new(fd: Arc<Descriptor>, key: &str) -> Object {
-        Object {
-            fd,
+    /// With its descriptor, from the OPEN that brought it.
+    pub fn new(fd: Arc<Descriptor>, open: &wire::Open<'_>) -> Object {
+        let key = String::from_utf8_lossy(open.cookie_key);
+        let known = Known {
             name: key.trim_end_matches('\0').to_owned(),
+            content: Content::new(open.volume_key, open.cookie_key, 0),
+        };
+        Object { fd, known }
+    }
+}
+
+/// Where the bytes come from with which a puppet answers in the background.
+pub enum Supply {
+    /// From the files of a folder, which have the objects' names.
+    Blobs(String),
+    /// Made from the objects' keys, as a probe expects them.
+    Content {
+        /// The size that every object has.
+        size: i64,
+        /// The generation of the content.
+        generation: u64,
+    },
+}
+
+impl Supply {
+    /// The answer to an OPEN: a size, or a negative error number.
+    fn size(&self, known: &Known) -> i64 {
+        match self {
+            Supply::Content { size, .. } => *size,
+            Supply::Blobs(folder) => std::fs::metadata(Path::new(folder).join(&known.name))
+                .map(|meta| meta.len() as i64)
+                .unwrap_or_else(|_| -i64::from(rustix::io::Errno::NOENT.raw_os_error())),
+        }
+    }
+
+    /// Fills a range of an object.
+    fn fill(&self, known: &Known, object: &OwnedFd, offset: u64, length: u64) -> io::Result<()> {
+        match self {
+            Supply::Content { generation, .. } => {
+                let content = known.content.generation(*generation);
+                write_range(object, offset, length, |part, at| {
+                    content.fill(at, part);
+                    Ok(())
+                })
+            }
+            Supply::Blobs(folder) => {
+                let blob = TABLE.make(|| File::open(Path::new(folder).join(&known.name)))?;
+                copy_range(Some(&blob), object, offset, length)
+            }
         }
     }
 }
@@ -81,10 +135,10 @@ impl Objects {
             .map(|object| Arc::clone(&object.fd))
     }
 
-    fn find(&self, id: u32) -> Option<(Arc<OwnedFd>, String)> {
+    fn find(&self, id: u32) -> Option<(Arc<OwnedFd>, Known)> {
         let open = lock(&self.open);
         let object = open.get(&id)?;
-        Some((object.fd.get()?, object.name.clone()))
+        Some((object.fd.get()?, object.known.clone()))
     }
 
     /// How many there are.
@@ -173,7 +227,7 @@ impl Server {
     /// Begins to answer.
     pub fn start(
         device: Arc<OwnedFd>,
-        blobs: String,
+        supply: Supply,
         objects: Arc<Objects>,
         log: Arc<Log>,
     ) -> Result<Server> {
@@ -184,7 +238,7 @@ impl Server {
             .spawn(move || {
                 while !seen.load(Ordering::Acquire) {
                     if wait_readable(&device, Duration::from_millis(20))? {
-                        answer(&device, &blobs, &objects, &log)?;
+                        answer(&device, &supply, &objects, &log)?;
                     }
                 }
                 Ok(())
@@ -218,7 +272,7 @@ pub fn wait_readable(device: impl AsFd, limit: Duration) -> Result<bool> {
 }
 
 /// Reads one message, if there is one, and answers it.
-fn answer(device: &OwnedFd, blobs: &str, objects: &Objects, log: &Log) -> Result<()> {
+fn answer(device: &OwnedFd, supply: &Supply, objects: &Objects, log: &Log) -> Result<()> {
     let mut buffer = [0u8; wire::MSG_MAX];
     let got = rustix::io::read(device, &mut buffer).context("cannot read a message")?;
     if got == 0 {
@@ -233,27 +287,23 @@ fn answer(device: &OwnedFd, blobs: &str, objects: &Objects, log: &Log) -> Result
                 // `close_next` was there first: the OPEN has failed with its descriptor.
                 return Ok(());
             };
-            let key = String::from_utf8_lossy(open.cookie_key).into_owned();
-            let object = Object::new(Arc::new(Descriptor::new(fd)), &key);
-            let size = std::fs::metadata(Path::new(blobs).join(&object.name))
-                .map(|meta| meta.len() as i64)
-                .unwrap_or_else(|_| -i64::from(rustix::io::Errno::NOENT.raw_os_error()));
+            let object = Object::new(Arc::new(Descriptor::new(fd)), &open);
+            let size = supply.size(&object.known);
             objects.insert(open.object_id, object);
             let command = format!("copen {},{size}", open.msg_id);
             write_command(device, &command).with_context(|| command.clone())?;
             log.reply("open", open.msg_id);
         }
         wire::Message::Read(read) => {
-            let (fd, name) = objects
+            let (fd, known) = objects
                 .find(read.object_id)
                 .with_context(|| format!("a READ for the unknown object {}", read.object_id))?;
-            let blob = TABLE.make(|| File::open(Path::new(blobs).join(&name)));
-            let filled = blob.and_then(|blob| copy_range(Some(&blob), &fd, read.off, read.len));
+            let filled = supply.fill(&known, &fd, read.off, read.len);
             // Without data the reader gets its error; the READ is completed either way.
             sys::read_complete(fd.as_ref(), read.msg_id as usize)
                 .with_context(|| format!("cannot complete READ {}", read.msg_id))?;
             log.reply("read", read.msg_id);
-            filled.with_context(|| format!("cannot fill {} at {}", name, read.off))?;
+            filled.with_context(|| format!("cannot fill {} at {}", known.name, read.off))?;
         }
         wire::Message::Close { object_id, .. } => objects.close(object_id),
     }
@@ -267,6 +317,22 @@ pub fn copy_range(
     offset: u64,
     length: u64,
 ) -> io::Result<()> {
+    write_range(object, offset, length, |part, at| {
+        part.fill(0);
+        match blob {
+            Some(blob) => read_all(blob, part, at),
+            None => Ok(()),
+        }
+    })
+}
+
+/// Writes a range, rounded out to whole blocks, of whatever `fill` puts into a part at a place.
+fn write_range(
+    object: &OwnedFd,
+    offset: u64,
+    length: u64,
+    fill: impl Fn(&mut [u8], u64) -> io::Result<()>,
+) -> io::Result<()> {
     const CHUNK: usize = 256 << 10;
     let mut memory = Memory::new(CHUNK, 0);
     let mut at = offset - offset % BLOCK;
@@ -277,10 +343,7 @@ pub fn copy_range(
     while at < end {
         let want = (end - at).min(CHUNK as u64) as usize;
         let part = &mut memory.bytes()[..want];
-        part.fill(0);
-        if let Some(blob) = blob {
-            read_all(blob, part, at)?;
-        }
+        fill(part, at)?;
         let mut written = 0;
         while written < want {
             match rustix::io::pwrite(object, &part[written..], at + written as u64) {

@@ -24,6 +24,7 @@ use super::modules;
 use super::mounts;
 use super::names;
 use super::paths;
+use super::probe::Probe;
 use super::remount;
 use super::system;
 use super::users;
@@ -54,6 +55,7 @@ pub fn main() {
     let mut input = io::stdin().lock();
     let mut output = io::stdout().lock();
     let mut held = Held::default();
+    let mut probe = Probe::default();
     loop {
         let task: Task = match frame::read(&mut input) {
             Ok(task) => task,
@@ -70,6 +72,7 @@ pub fn main() {
                 Err(error) => Answer::Error(format!("{error:#}")),
             },
             Task::LoadModule { step, known } => answer(modules::load_module(&step, &known)),
+            Task::Probe(action) => answer(probe.act(&action)),
             Task::Step(step) => answer(carry_out(&step.action, &mut held)),
         };
         if let Err(error) = frame::write(&mut output, &answer) {

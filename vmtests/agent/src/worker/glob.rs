@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Paths in which a `*` stands for any part of one name.
+//! Paths in which a `*` stands for any part of one name. Behind a `*`, `..` is the folder in which
+//! that name was found, whatever it is a name of.
 
 use std::fs;
 use std::io;
@@ -25,6 +26,12 @@ pub fn matches(pattern: &str) -> Result<Vec<PathBuf>, String> {
     for part in Path::new(pattern).components() {
         let name = part.as_os_str().as_bytes();
         let starred = matches!(part, Component::Normal(_)) && name.contains(&b'*');
+        if part == Component::ParentDir && has_star(pattern) {
+            found.retain(|path| path.symlink_metadata().is_ok());
+            found.iter_mut().for_each(|path| _ = path.pop());
+            found.dedup();
+            continue;
+        }
         if !starred {
             found.iter_mut().for_each(|path| path.push(part));
             continue;
@@ -193,6 +200,11 @@ mod tests {
         assert_eq!(found("*/other"), ["b/other"]);
         assert_eq!(found("a/D*e"), ["a/Done"]);
         assert_eq!(found("a/Done"), ["a/Done"]);
+        // The folders that hold a name.
+        assert_eq!(found("*/Dthree/.."), ["b"]);
+        assert_eq!(found("*/D*/.."), ["a", "b"]);
+        assert_eq!(found("*/Dthree/../other"), ["b/other"]);
+        assert_eq!(found("*/absent/.."), Vec::<String>::new());
         // A star is no folder separator, and a file has nothing in it.
         assert_eq!(found("*one"), Vec::<String>::new());
         assert_eq!(found("b/other/*"), Vec::<String>::new());

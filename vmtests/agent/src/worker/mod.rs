@@ -27,6 +27,7 @@ use vmtest_protocol::message::Measurement;
 use vmtest_protocol::message::ModuleFile;
 use vmtest_protocol::step::LoadModule;
 use vmtest_protocol::step::PathIs;
+use vmtest_protocol::step::ProbeAction;
 
 use crate::blocked;
 use crate::children::Children;
@@ -48,6 +49,8 @@ mod modules;
 mod mounts;
 mod names;
 mod paths;
+mod probe;
+mod probe_keys;
 mod remount;
 mod system;
 #[cfg(test)]
@@ -69,6 +72,8 @@ pub enum Task {
     Counters(Vec<String>),
     /// Look at files and folders; answered by [`Answer::Paths`].
     Paths(Vec<PathIs>),
+    /// One action of a probe, by the process that has its device open.
+    Probe(Box<ProbeAction>),
     /// Load a module, whose file is among the `known` ones.
     LoadModule {
         /// The step, with its templates filled in.

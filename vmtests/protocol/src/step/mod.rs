@@ -27,6 +27,9 @@ use crate::template::TemplateError;
 use crate::template::Vars;
 use crate::value::Span;
 
+#[macro_use]
+mod one_key;
+
 mod conditions;
 mod daemon;
 mod files;
@@ -35,6 +38,7 @@ mod host;
 mod mounts;
 mod observe;
 mod paths;
+mod probe;
 mod programs;
 mod puppet;
 mod system;
@@ -47,6 +51,7 @@ pub use host::*;
 pub use mounts::*;
 pub use observe::*;
 pub use paths::*;
+pub use probe::*;
 pub use programs::*;
 pub use puppet::*;
 pub use system::*;
@@ -145,6 +150,8 @@ actions! {
     close_keeper: CloseKeeper,
     /// Acts as a daemon by hand, in a process of its own.
     puppet: Puppet,
+    /// Acts as a filesystem that uses a cache, through the probe module.
+    probe: Probe,
     /// Mounts an erofs image over fscache.
     mount: Mount,
     /// Unmounts.
@@ -271,6 +278,7 @@ impl Action {
             Action::RestartDaemon(step) => step.check(),
             Action::ReconfigureDaemon(step) => step.check(),
             Action::Puppet(step) => step.check(),
+            Action::Probe(step) => step.check(),
             Action::MountFs(step) => step.check(),
             Action::Remount(step) => step.check(),
             Action::Verify(step) => step.check(),

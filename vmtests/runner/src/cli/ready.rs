@@ -120,6 +120,11 @@ pub(super) fn make_ready(args: &RunArgs) -> Result<Ready, Refused> {
     let overrides = Overrides::parse(&args.param).map_err(|text| Refused::input(anyhow!(text)))?;
     let sets = load_sets(args, &overrides)?;
     let splats = Splats::load(&args.splats).map_err(Refused::setup)?;
+    for scenario in sets.iter().flat_map(|set| &set.scenarios) {
+        let wrong = |error: anyhow::Error| error.context(scenario.file.display().to_string());
+        let known = splats.of_scenario(scenario).map_err(wrong);
+        known.map_err(Refused::input)?;
+    }
     let qemu = qemu::find().map_err(Refused::setup)?;
     let own = std::env::current_exe()
         .context("cannot find this program's own file")

@@ -306,6 +306,7 @@ fn steps(text: &mut String, words: &Words, list: &[Step], depth: usize, number: 
                     steps(text, words, &branch.steps, depth + 2, &below);
                 }
             }
+            Action::Probe(probe) => words.probe_actions(text, &probe.actions, depth + 1),
             Action::Puppet(puppet) => words.actions(text, &puppet.actions, depth + 1),
             _ => {}
         }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use vmtest_protocol::Action;
 use vmtest_protocol::Step;
 use vmtest_protocol::step::ACTION_DOCS;
+use vmtest_protocol::step::ProbeAction;
 use vmtest_protocol::step::PuppetAction;
 
 use super::variables;
@@ -95,6 +96,7 @@ impl Words {
             Action::Group(group) => format!("in sequence, with {}:", variables(group.vars.iter())),
             Action::Parallel(parallel) => format!("{} branches at once:", parallel.branches.len()),
             Action::Sleep(_) => format!("wait {}", of("for")),
+            Action::Probe(probe) => format!("the client `{}` of the cache:", probe.name),
             Action::Puppet(puppet) => format!("the process `{}`:", puppet.name),
             Action::StartDaemon(daemon) => format!(
                 "start the daemon `{}`, and wait until it serves{}",
@@ -130,6 +132,18 @@ impl Words {
                 let doc = doc_of(ACTION_DOCS, other.key());
                 format!("{}: {doc}{}", other.key(), rest(&[]))
             }
+        }
+    }
+
+    /// What a probe does, a line each.
+    pub(super) fn probe_actions(&self, text: &mut String, list: &[ProbeAction], depth: usize) {
+        for action in list {
+            let doc = doc_of(ProbeAction::KEYS, action.key());
+            let fields = serde_json::to_value(action).unwrap_or_default();
+            let key = action.key();
+            let given = self.given("ProbeAction", key, &fields[key], &[]);
+            let indent = 2 * depth;
+            let _ = writeln!(text, "{:indent$}- {doc}{given}", "");
         }
     }
 

@@ -19,7 +19,11 @@ impl Run<'_> {
             | Trouble::Host(_)
             | Trouble::Interrupted => Outcome::Error,
         };
-        Verdict::new(outcome, self.describe(what, trouble, vm))
+        let verdict = Verdict::new(outcome, self.describe(what, trouble, vm));
+        match trouble {
+            Trouble::Splat(splat) => verdict.because_of(splat),
+            _ => verdict,
+        }
     }
 
     /// The reason for people.

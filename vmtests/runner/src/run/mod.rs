@@ -26,6 +26,7 @@ use crate::results::markers;
 use crate::seed;
 use crate::seed::Chance;
 use crate::snapshot::Store;
+use crate::splat::Splat;
 use crate::splat::Splats;
 use crate::timeline;
 use crate::timeline::Level;
@@ -92,6 +93,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Why; empty when passed.
     pub reason: String,
+    /// The kind of the splat that was the reason.
+    pub splat: Option<String>,
 }
 
 impl Verdict {
@@ -99,6 +102,15 @@ impl Verdict {
         Verdict {
             outcome,
             reason: reason.into(),
+            splat: None,
+        }
+    }
+
+    /// The same, for this splat.
+    fn because_of(self, splat: &Splat) -> Self {
+        Verdict {
+            splat: Some(splat.pattern.clone()),
+            ..self
         }
     }
 }
@@ -164,7 +176,12 @@ pub fn run_with(
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
     result.seconds = began.elapsed().as_secs_f64();
-    xfail::judge(planned.scenario, planned.module, &mut result);
+    xfail::judge(
+        planned.scenario,
+        planned.module,
+        verdict.splat.as_deref(),
+        &mut result,
+    );
     if let Err(error) = markers::end(&dir, &result) {
         result.notes.push(format!("{error:#}"));
     }

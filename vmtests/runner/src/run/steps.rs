@@ -185,10 +185,11 @@ impl Run<'_> {
         };
         // What the kernel has to say about it often comes a moment later.
         if let Err(Trouble::Splat(splat)) = vm.listen(Duration::from_millis(100)) {
-            return Err(stop(Verdict::new(
+            let verdict = Verdict::new(
                 Outcome::Failed,
                 format!("{}\n{what}: {reason}", splat_text(&splat)),
-            )));
+            );
+            return Err(stop(verdict.because_of(&splat)));
         }
         Err(stop(match &outcome {
             message::Outcome::Passed => return Ok(seconds),

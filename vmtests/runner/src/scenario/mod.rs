@@ -103,6 +103,9 @@ pub struct Scenario {
     /// Known failures of the C module. The Rust module has none.
     #[serde(default)]
     pub xfail: Vec<ExpectedFailure>,
+    /// Complaints of the kernel that belong to what is tried here, on either module.
+    #[serde(default)]
+    pub allow_splats: Vec<AllowedSplat>,
     /// What to do.
     pub steps: Vec<Step>,
     /// The choice from the matrix; its values are among `params` too.
@@ -162,6 +165,10 @@ pub struct ExpectedFailure {
     /// The name of the step that fails, also of one inside others; any failure without it.
     #[serde(default)]
     pub step: Option<String>,
+    /// The complaint of the kernel that is the failure: the name of a pattern in
+    /// configs/splats/patterns.yaml. A complaint that is not named here is never expected.
+    #[serde(default)]
+    pub splat: Option<String>,
     /// What is wrong with the module.
     pub reason: String,
     /// Where that can be read.
@@ -169,4 +176,17 @@ pub struct ExpectedFailure {
     /// Only in these cases: values of the matrix or of parameters.
     #[serde(default)]
     pub when: Vars,
+}
+
+/// A complaint of the kernel that does not fail the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedSplat {
+    /// Which kind: the name of a pattern in configs/splats/patterns.yaml.
+    pub pattern: String,
+    /// Only where its lines, joined by line ends, match this regular expression.
+    #[serde(default)]
+    pub regex: Option<String>,
+    /// Why it belongs to what the scenario tries.
+    pub reason: String,
 }

@@ -144,6 +144,25 @@ fn message_size() -> Count {
     1024.into()
 }
 
+/// Reads the line by which a cache in classic mode tells its state, which acknowledges it: what was
+/// released counts from there anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PuppetReadState {
+    /// Size of the buffer in bytes.
+    #[serde(default = "message_size")]
+    pub buffer: Count,
+    /// A regular expression that the line must match somewhere. It is
+    /// `cull=0 frun=5b fcull=41 fstop=d brun=.. bcull=.. bstop=.. freleased=.. breleased=..`, in
+    /// hexadecimal digits and without a newline.
+    #[serde(default)]
+    pub regex: Option<String>,
+    /// Reading must fail with this error.
+    #[serde(default)]
+    pub expect_errno: Option<ErrnoName>,
+}
+
 /// Kinds of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

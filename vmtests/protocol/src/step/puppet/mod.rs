@@ -45,96 +45,8 @@ impl Puppet {
     }
 }
 
-macro_rules! puppet_actions {
-    ($($(#[doc = $doc:literal])* $key:ident: $variant:ident($fields:ident)),* $(,)?) => {
-        /// One action: a map with one key.
-        #[derive(Debug, Clone, PartialEq)]
-        pub enum PuppetAction {
-            $($(#[doc = $doc])* $variant($fields)),*
-        }
-
-        impl PuppetAction {
-            /// The keys of all actions, with what they do.
-            pub const KEYS: &'static [(&'static str, &'static str)] =
-                &[$((stringify!($key), concat!($($doc),*))),*];
-
-            /// The action's key.
-            pub fn key(&self) -> &'static str {
-                match self {
-                    $(PuppetAction::$variant(_) => stringify!($key)),*
-                }
-            }
-
-            fn check(&self) -> Result<(), String> {
-                match self {
-                    $(PuppetAction::$variant(fields) => fields.check()),*
-                }
-            }
-        }
-
-        impl Serialize for PuppetAction {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::SerializeMap;
-                let mut map = serializer.serialize_map(Some(1))?;
-                match self {
-                    $(PuppetAction::$variant(fields) => {
-                        map.serialize_entry(stringify!($key), fields)?
-                    }),*
-                }
-                map.end()
-            }
-        }
-
-        impl<'de> Deserialize<'de> for PuppetAction {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                use serde::de::Error;
-                const KEYS: &[&str] = &[$(stringify!($key)),*];
-                struct Visitor;
-                impl<'de> serde::de::Visitor<'de> for Visitor {
-                    type Value = PuppetAction;
-                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                        write!(f, "one of the puppet's actions: {}", KEYS.join(", "))
-                    }
-                    fn visit_map<A: serde::de::MapAccess<'de>>(
-                        self,
-                        mut map: A,
-                    ) -> Result<PuppetAction, A::Error> {
-                        let Some(key) = map.next_key::<String>()? else {
-                            return Err(A::Error::custom("an action without a name"));
-                        };
-                        let action = match key.as_str() {
-                            $(stringify!($key) => PuppetAction::$variant(map.next_value()?),)*
-                            _ => return Err(A::Error::unknown_field(&key, KEYS)),
-                        };
-                        if let Some(second) = map.next_key::<String>()? {
-                            return Err(A::Error::custom(format!(
-                                "an action has one key, this one has `{key}` and `{second}`"
-                            )));
-                        }
-                        action.check().map_err(A::Error::custom)?;
-                        Ok(action)
-                    }
-                }
-                deserializer.deserialize_map(Visitor)
-            }
-        }
-
-        #[cfg(feature = "schema")]
-        impl PuppetAction {
-            pub(crate) fn schemas(
-                generator: &mut schemars::SchemaGenerator,
-            ) -> Vec<(&'static str, &'static str, schemars::Schema)> {
-                vec![$((
-                    stringify!($key),
-                    concat!($($doc),*),
-                    generator.subschema_for::<$fields>(),
-                )),*]
-            }
-        }
-    };
-}
-
-puppet_actions! {
+one_key_actions! {
+    PuppetAction, "one of the puppet's actions";
     /// Opens the device.
     open: Open(PuppetOpen),
     /// Writes a command to the device.
@@ -143,6 +55,8 @@ puppet_actions! {
     write_raw: WriteRaw(PuppetWriteRaw),
     /// Reads one message and remembers it.
     read_message: ReadMessage(PuppetRead),
+    /// Reads the line by which a classic cache tells its state.
+    read_state: ReadState(PuppetReadState),
     /// Answers an OPEN.
     copen: Copen(PuppetCopen),
     /// Writes to an object's descriptor.
@@ -213,7 +127,7 @@ macro_rules! nothing_to_check {
 nothing_to_check! {
     PuppetNothing, PuppetOpen, PuppetCommand, PuppetSeek, PuppetIoctl, PuppetServe, PuppetAwait,
     PuppetCloseOne, PuppetClose, PuppetDup, PuppetOpenFile, PuppetCloseFile, PuppetLimitFiles,
-    PuppetChangeDir, PuppetStartReading,
+    PuppetChangeDir, PuppetStartReading, PuppetReadState,
 }
 
 fn exactly_one(what: &str, given: &[(&str, bool)]) -> Result<(), String> {

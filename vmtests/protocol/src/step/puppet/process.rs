@@ -7,11 +7,13 @@ use serde::Serialize;
 use super::PuppetAction;
 use crate::value::Count;
 use crate::value::ErrnoName;
+use crate::value::Size;
 use crate::value::Span;
 use crate::value::seconds;
 
 /// Answers requests in the background: OPENs with the blob's size, READs with exactly the range
-/// asked for, rounded out to whole 4 KiB blocks.
+/// asked for, rounded out to whole 4 KiB blocks. With `content` it has no blobs: every object is of
+/// one size, and its bytes are those that a probe expects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,25 @@ pub struct PuppetServe {
     /// The folder with the blobs.
     #[serde(default = "default_blobs")]
     pub blobs: String,
+    /// Content made from keys, in place of the blobs.
+    #[serde(default)]
+    pub content: Option<ServedContent>,
+}
+
+/// What every object of a probe has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ServedContent {
+    /// Its size.
+    pub size: Size,
+    /// The generation of its bytes.
+    #[serde(default = "no_generation")]
+    pub generation: Count,
+}
+
+fn no_generation() -> Count {
+    0.into()
 }
 
 fn default_blobs() -> String {
@@ -93,7 +114,8 @@ pub struct PuppetLimitFiles {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PuppetChangeDir {
-    /// The folder; a `*` stands for any part of a name.
+    /// The folder; a `*` stands for any part of a name, and a `..` behind it for the folder in
+    /// which that name is.
     pub path: String,
     /// It must fail with this error.
     #[serde(default)]

@@ -58,6 +58,7 @@ pub(super) fn check(
     }
     variables(found, scenario, head);
     xfail(found, scenario, head, root, dropped);
+    allow_splats(found, scenario, head);
 }
 
 fn is_reference(text: &str) -> bool {
@@ -149,6 +150,20 @@ fn xfail(found: &mut Findings<'_>, scenario: &Scenario, head: &Node, root: &Node
         }
         for (name, value) in &entry.when {
             check_when(found, scenario, node, name, value);
+        }
+    }
+}
+
+fn allow_splats(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) {
+    let entries = head.get("allow_splats").map_or(&[][..], Node::items);
+    for (entry, node) in scenario.allow_splats.iter().zip(entries) {
+        let place = |key: &str| node.get(key).map_or(node.place, |value| value.place);
+        if entry.reason.trim().is_empty() {
+            let message = "`reason` of an allowed splat is empty: why does it belong to this?";
+            found.add(place("reason"), message);
+        }
+        if let Some(Err(error)) = entry.regex.as_deref().map(regex::Regex::new) {
+            found.add(place("regex"), format!("no regular expression: {error}"));
         }
     }
 }

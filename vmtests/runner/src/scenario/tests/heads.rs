@@ -157,6 +157,14 @@ fn heads_that_cannot_be() {
             "in quotes it is a text: \"6.12\"",
         ),
         (
+            "name: a\nabout: x\nallow_splats: [{pattern: warn, reason: ' '}]\n",
+            "3:40: `reason` of an allowed splat is empty",
+        ),
+        (
+            "name: a\nabout: x\nallow_splats: [{pattern: warn, regex: '(', reason: x}]\n",
+            "3:39: no regular expression",
+        ),
+        (
             &format!(
                 "name: a\nabout: x\nxfail: [{{kernel: '*', step: drip, reason: x, {link}}}]\n"
             ),
