@@ -141,7 +141,8 @@ impl Object {
 
 fn new_object(cookie: &Cookie, volume: Arc<Volume>) -> Result<ObjRef> {
     // Before the cookie can be seen as being created, when operations may begin on it.
-    if volume.cache().is_ondemand() && !cookie.wants_cache_size() {
+    let any_client = cfg!(cachefiles_mutant = "mode-mismatch");
+    if volume.cache().is_ondemand() && !cookie.wants_cache_size() && !any_client {
         pr_err!("WANT_CACHE_SIZE is needed for on-demand mode\n");
         return Err(EINVAL);
     }
@@ -270,11 +271,11 @@ fn commit(cache: &Cache, bound: &Bound, object: &Object) {
     let cookie = object.cookie();
     let written = cookie.clear(CookieFlag::LocalWrite);
     let stale = cookie.clear(CookieFlag::NeedsUpdate);
-    if written || stale {
+    if (written || stale) && !cfg!(cachefiles_mutant = "nfs-cached-read") {
         // An error has been reported and has stopped the cache where it was serious.
         let _ = xattr::set_object(cache, object);
     }
-    if object.uses_tmpfile() {
+    if object.uses_tmpfile() && !cfg!(cachefiles_mutant = "9p-cached-read") {
         namei::commit_tmpfile(cache, bound, object);
     }
 }

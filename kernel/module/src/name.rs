@@ -111,6 +111,12 @@ fn hex_digit(value: u32, shift: u32) -> u8 {
 
 /// The name of the directory of a volume for the hashes that end in `index`: `@` and two digits.
 pub(crate) fn fan(index: u8) -> Short<4> {
+    let index = match cfg!(cachefiles_mutant = "shared-cache-ondemand")
+        || cfg!(cachefiles_mutant = "shared-cache-classic")
+    {
+        true => index ^ 1,
+        false => index,
+    };
     let [at, high, low] = key::fanout_dir_name(index);
     Short([at, high, low, 0])
 }
