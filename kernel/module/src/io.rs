@@ -251,7 +251,10 @@ pub(crate) fn issue_write(mut part: WritePart) {
         // Not an error: the server has it, or gets it.
         return part.end(Ok(len));
     };
-    if cfg!(cachefiles_mutant = "classic-write-truncate") {
+    let named = |object: &Object| !object.uses_tmpfile();
+    if cfg!(cachefiles_mutant = "classic-write-truncate")
+        && part.resources().object().is_some_and(named)
+    {
         return part.end(Ok(len));
     }
     part.cut(&fit);
