@@ -45,7 +45,8 @@ fn run() -> Result<bool> {
     let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fuzz");
     let mut names: Vec<String> = env::args().skip(1).collect();
     let minimise = names.iter().any(|name| name == "--minimise");
-    names.retain(|name| name != "--minimise");
+    // cargo-make passes on the -- with which it was told where our arguments begin.
+    names.retain(|name| name != "--minimise" && name != "--");
     if let Some(name) = names.iter().find(|name| !TARGETS.contains(&name.as_str())) {
         return Err(format!("there is no target {name}, only {}", TARGETS.join(", ")).into());
     }
