@@ -28,6 +28,7 @@ use crate::kernel::lockfile::KernelLock;
 use crate::module;
 use crate::profile;
 use crate::profile::Profile;
+use crate::programs;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::toolchain::Toolchain;
@@ -304,8 +305,8 @@ fn build_one(
         modules.insert("rust".to_owned(), rust.clone());
         ours = vec![rust, module::build_probe(builder, &kernel, toolchain)?];
     }
-    let programs = guest::build(builder)?;
-    let initramfs = initramfs::build(builder, &kernel, &ours, &programs)?;
+    let own = guest::build(builder)?;
+    let initramfs = initramfs::build(builder, &kernel, &ours, &own)?;
     let mut mutants = std::collections::BTreeMap::new();
     let wanted = match what.all_mutants {
         true => module::mutants(builder)?.into_iter().collect(),
@@ -316,7 +317,7 @@ fn build_one(
             module::build(builder, &kernel, toolchain, Some(name))?,
             module::build_probe(builder, &kernel, toolchain)?,
         ];
-        let path = initramfs::build(builder, &kernel, &ours, &programs)?;
+        let path = initramfs::build(builder, &kernel, &ours, &own)?;
         mutants.insert(name.clone(), path);
     }
     let index = Index {
@@ -333,6 +334,7 @@ fn build_one(
         modules,
         mutants,
         images: erofs::build(builder, &[])?,
+        programs: programs::build(builder)?,
     };
     let mut text = serde_json::to_vec_pretty(&index)?;
     text.push(b'\n');

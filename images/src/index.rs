@@ -40,6 +40,9 @@ pub struct Index {
     pub mutants: BTreeMap<String, PathBuf>,
     /// The erofs images, by name.
     pub images: BTreeMap<String, Image>,
+    /// Programs of a distribution, by the name of their description: folders like a root.
+    #[serde(default)]
+    pub programs: BTreeMap<String, PathBuf>,
 }
 
 /// What a profile asks of the guests that boot its kernels.

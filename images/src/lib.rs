@@ -21,6 +21,7 @@ pub mod initramfs;
 pub mod kernel;
 pub mod module;
 pub mod profile;
+pub mod programs;
 pub mod progress;
 pub mod project;
 pub mod toolchain;

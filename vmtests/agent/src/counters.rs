@@ -15,6 +15,7 @@ pub fn read_all(paths: &[String]) -> Counters {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     parse_stats(&text("/proc/fs/fscache/stats"), &mut counters);
     parse_caches(&text("/proc/fs/fscache/caches"), &mut counters);
+    parse_nfsd(&text("/proc/net/rpc/nfsd"), &mut counters);
     parse_meminfo(&text("/proc/meminfo"), &mut counters);
     for path in paths {
         if let Ok(stat) = rustix::fs::statvfs(path.as_str()) {
@@ -38,6 +39,7 @@ fn parse_stats(text: &str, counters: &mut Counters) {
         for field in fields.split_whitespace() {
             if let Some((key, value)) = field.split_once('=') {
                 if let Ok(value) = value.parse() {
+                    let key = key.to_lowercase();
                     counters.insert(format!("fscache.{section}.{key}"), value);
                 }
             }
@@ -62,6 +64,35 @@ fn parse_caches(text: &str, counters: &mut Counters) {
     counters.insert("caches.count".to_owned(), count);
     for (name, sum) in sums {
         counters.insert(format!("caches.{name}"), sum);
+    }
+}
+
+/// The operations of NFS 4 that are counted, by their numbers in RFC 7530 and RFC 7862.
+const NFS_OPERATIONS: [(&str, usize); 6] = [
+    ("commit", 5),
+    ("getattr", 9),
+    ("open", 18),
+    ("read", 25),
+    ("setattr", 34),
+    ("write", 38),
+];
+
+/// What an NFS server in this guest was asked for: the line `proc4ops COUNT N0 N1 ...`.
+fn parse_nfsd(text: &str, counters: &mut Counters) {
+    for line in text.lines() {
+        let Some(fields) = line.strip_prefix("proc4ops ") else {
+            continue;
+        };
+        let numbers: Vec<i64> = fields
+            .split_whitespace()
+            .skip(1)
+            .map_while(|field| field.parse().ok())
+            .collect();
+        for (name, number) in NFS_OPERATIONS {
+            if let Some(count) = numbers.get(number) {
+                counters.insert(format!("nfsd.{name}"), *count);
+            }
+        }
     }
 }
 
@@ -92,7 +123,15 @@ mod tests {
         let mut counters = Counters::new();
         parse_stats(
             "-- FS-Cache statistics --\nCookies: n=3 v=1 vcol=0 voom=0\nNoSpace: nwr=7 ncr=2 cull=1\n\
-             LRU    : n=0 exp=0 rmv=0 drp=0 at=-12\n",
+             LRU    : n=0 exp=0 rmv=0 drp=0 at=-12\nDownOps: DL=4 ds=4 df=0 di=0\n",
+            &mut counters,
+        );
+        let operations: Vec<String> = (100..176).map(|n| n.to_string()).collect();
+        parse_nfsd(
+            &format!(
+                "rc 0 0 9\nproc4 2 1 8\nproc4ops 76 {}\n",
+                operations.join(" ")
+            ),
             &mut counters,
         );
         parse_caches(
@@ -106,6 +145,9 @@ mod tests {
         );
         assert_eq!(counters["fscache.nospace.nwr"], 7);
         assert_eq!(counters["fscache.lru.at"], -12);
+        assert_eq!(counters["fscache.downops.dl"], 4);
+        assert_eq!(counters["nfsd.read"], 125);
+        assert_eq!(counters["nfsd.write"], 138);
         assert_eq!(counters["caches.objs"], 5);
         assert_eq!(counters["caches.count"], 1);
         assert_eq!(counters["memory.memavailable"], 1_024_000);

@@ -51,6 +51,11 @@ pub fn base_mounts() -> Result<()> {
 pub fn carry_out(setup: &Setup) -> Result<()> {
     for share in &setup.shares {
         mount_share(share)?;
+        if share.at_root {
+            let at = Path::new(&share.at);
+            link_files(at, Path::new("/"))
+                .with_context(|| format!("cannot link the files of {} into /", at.display()))?;
+        }
     }
     for module in setup.modules.iter().filter(|module| module.load) {
         load_module(module)?;
@@ -83,6 +88,24 @@ fn mount_share(share: &Share) -> Result<()> {
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// Makes a symbolic link below `to` to each file below `from`, at the same relative path. What has
+/// that name already stays.
+fn link_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir_all(&target)
+                .with_context(|| format!("cannot make {}", target.display()))?;
+            link_files(&entry.path(), &target)?;
+        } else if fs::symlink_metadata(&target).is_err() {
+            std::os::unix::fs::symlink(entry.path(), &target)
+                .with_context(|| format!("cannot make the link {}", target.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn mount_disk(disk: &Disk) -> Result<()> {
@@ -159,4 +182,26 @@ pub fn loaded_modules() -> Vec<String> {
         .filter(|name| Path::new("/sys/module").join(name).exists())
         .map(str::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_linked_at_their_paths_and_what_is_there_stays() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for name in ["lib64/ld.so", "usr/sbin/a", "usr/sbin/b"] {
+            let path = from.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        fs::create_dir_all(to.path().join("usr/sbin")).unwrap();
+        fs::write(to.path().join("usr/sbin/b"), "own").unwrap();
+        link_files(from.path(), to.path()).unwrap();
+        let text = |name: &str| fs::read_to_string(to.path().join(name)).unwrap();
+        assert_eq!(text("lib64/ld.so"), "lib64/ld.so");
+        assert_eq!(text("usr/sbin/a"), "usr/sbin/a");
+        assert_eq!(text("usr/sbin/b"), "own");
+    }
 }

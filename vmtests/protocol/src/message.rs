@@ -273,6 +273,10 @@ pub struct Share {
     /// Whether to mount it read-only.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether the guest's root gets a symbolic link to each of its files, at the same path as in
+    /// the share. What is there already stays.
+    #[serde(default)]
+    pub at_root: bool,
 }
 
 /// Bytes that need not be text. Written as hexadecimal digits.

@@ -160,6 +160,7 @@ fn probe(own: &Path, qemu: &Path, kernel: &Path) -> anyhow::Result<Verdict> {
         ports: 0,
         append: String::new(),
         equipment: devices::NOTHING,
+        folders: &[],
         incoming: false,
         gdb: None,
         console_log: &dir.path().join("console.log"),

@@ -46,6 +46,10 @@ pub struct Index {
     pub mutants: BTreeMap<String, PathBuf>,
     /// erofs images by name.
     pub images: BTreeMap<String, Image>,
+    /// Programs of a distribution by name: folders like a root. Absent in an index from before
+    /// there were any.
+    #[serde(default)]
+    pub programs: BTreeMap<String, PathBuf>,
 }
 
 /// What a profile asks of the guests that boot its kernels.

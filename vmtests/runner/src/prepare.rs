@@ -19,6 +19,7 @@ use crate::matrix::Planned;
 use crate::qemu::Machine;
 use crate::qemu::devices;
 use crate::qemu::devices::Equipment;
+use crate::qemu::devices::NinePFolder;
 use crate::run::Common;
 use crate::scenario;
 use crate::share::ShareSpec;
@@ -55,6 +56,7 @@ pub struct Prepared {
     pub disks: Vec<DiskFile>,
     shares: Vec<ShareSpec>,
     tags: Vec<String>,
+    folders: Vec<NinePFolder>,
     console_log: PathBuf,
 }
 
@@ -85,8 +87,19 @@ impl Prepared {
             shares.push(share(BLOBS, blobs, true));
             shares.push(share(FIXTURES, fixtures, true));
         }
+        for (name, dir) in programs(planned)? {
+            shares.push(share(&program_tag(name), dir.clone(), true));
+        }
+        let mut folders = Vec::new();
         for need in &needs.shares {
             let dir = folder(&format!("share-{}", need.tag))?;
+            if need.nine_p {
+                folders.push(NinePFolder {
+                    tag: need.tag.clone(),
+                    dir: dir.clone(),
+                    read_only: need.read_only,
+                });
+            }
             shares.push(share(&need.tag, dir, need.read_only));
         }
         let logged = loses_power(planned);
@@ -102,6 +115,7 @@ impl Prepared {
             disks,
             shares,
             tags,
+            folders,
         })
     }
 
@@ -110,6 +124,7 @@ impl Prepared {
         Equipment {
             tags: &self.tags,
             disks: &self.disks,
+            folders: &self.folders,
         }
     }
 
@@ -135,6 +150,7 @@ impl Prepared {
                 Way::Cold => self.equipment(),
                 Way::Plug | Way::Restore => devices::NOTHING,
             },
+            folders: &self.folders,
             incoming: way == Way::Restore,
             gdb: common.gdb,
             console_log: &self.console_log,
@@ -166,6 +182,27 @@ impl Prepared {
     }
 }
 
+/// The programs that a scenario needs, by their names.
+fn programs<'a>(planned: &'a Planned<'_>) -> anyhow::Result<Vec<(&'a str, &'a PathBuf)>> {
+    let find = |name: &'a String| {
+        let dir = planned.index.programs.get(name).with_context(|| {
+            let known: Vec<&str> = planned.index.programs.keys().map(String::as_str).collect();
+            format!(
+                "{} has no programs `{name}` (it has: {}): is there a configs/programs/{name}.yaml? \
+                 Then make the index again",
+                planned.index.file.display(),
+                known.join(", ")
+            )
+        })?;
+        Ok((name.as_str(), dir))
+    };
+    planned.scenario.needs.programs.iter().map(find).collect()
+}
+
+fn program_tag(name: &str) -> String {
+    format!("programs-{name}")
+}
+
 /// Whether what is written to the disks must be logged, since the power is cut somewhere.
 fn loses_power(planned: &Planned<'_>) -> bool {
     let mut found = false;
@@ -182,16 +219,22 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
         tag: tag.to_owned(),
         at: format!("/{tag}"),
         read_only,
+        at_root: false,
     };
     let mut shares = vec![share(ARTIFACTS, false)];
     if !needs.images.is_empty() {
         shares.push(share(BLOBS, true));
         shares.push(share(FIXTURES, true));
     }
+    shares.extend(needs.programs.iter().map(|name| message::Share {
+        at_root: true,
+        ..share(&program_tag(name), true)
+    }));
     shares.extend(needs.shares.iter().map(|need| message::Share {
         tag: need.tag.clone(),
         at: need.mounted_at(),
         read_only: need.read_only,
+        at_root: false,
     }));
     let disks = needs
         .disks

@@ -20,6 +20,7 @@ use super::disk;
 use super::files;
 use super::grow;
 use super::held::Held;
+use super::modules;
 use super::mounts;
 use super::names;
 use super::paths;
@@ -70,7 +71,7 @@ pub fn main() {
                 Ok(seen) => Answer::Paths(seen),
                 Err(error) => Answer::Error(format!("{error:#}")),
             },
-            Task::LoadModule { step, known } => answer(system::load_module(&step, &known)),
+            Task::LoadModule { step, known } => answer(modules::load_module(&step, &known)),
             Task::Probe(action) => answer(probe.act(&action)),
             Task::Step(step) => answer(carry_out(&step.action, &mut held)),
         };
@@ -111,7 +112,7 @@ fn carry_out(action: &Action, held: &mut Held) -> Result<Verdict> {
         Action::RemoveXattr(step) => attributes::remove_xattr(step),
         Action::SetFlags(step) => attributes::set_flags(step),
         Action::DropCaches(_) => system::drop_caches(),
-        Action::UnloadModule(step) => system::unload_module(step),
+        Action::UnloadModule(step) => modules::unload_module(step),
         Action::Sysctl(step) => system::sysctl(step),
         other => anyhow::bail!("`{}` is not a step for a worker", other.key()),
     }

@@ -45,6 +45,7 @@ pub mod glob;
 mod grow;
 mod held;
 mod manifest;
+mod modules;
 mod mounts;
 mod names;
 mod paths;

@@ -17,8 +17,11 @@ use crate::value::Size;
 /// - `requests.open`, `.read`, `.close`: requests that anyone read from the device in this run;
 ///   `requests.replied`; `requests.outstanding`: read, and not yet replied to.
 /// - `daemon.fill`, `daemon.cull`, ...: lines of the daemons' event logs by their `ev`.
-/// - `fscache.SECTION.FIELD`: /proc/fs/fscache/stats in lower case, such as `fscache.nospace.nwr`.
+/// - `fscache.SECTION.FIELD`: /proc/fs/fscache/stats in lower case, such as `fscache.nospace.nwr`;
+///   `fscache.downops.dl` counts what network filesystems asked their servers for.
 /// - `caches.vols`, `.objs`, `.access`, `.count`: /proc/fs/fscache/caches, summed over all caches.
+/// - `nfsd.read`, `.write`, `.open`, `.getattr`, `.setattr`, `.commit`: NFS 4 operations that the
+///   guest's own server was asked for, once `nfsd` is loaded.
 /// - `memory.FIELD`: /proc/meminfo in bytes, such as `memory.slab`.
 /// - `free_percent:PATH`, `free_bytes:PATH`: room on the filesystem that a disk or `mount_fs` has
 ///   at PATH.

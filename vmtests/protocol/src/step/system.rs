@@ -24,12 +24,14 @@ pub struct Sleep {
     pub span: Span,
 }
 
-/// Loads a kernel module from /lib/modules. One that is loaded already is EEXIST.
+/// Loads a kernel module from /lib/modules, and first whatever it depends on and is not loaded yet.
+/// One that is loaded already is EEXIST.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoadModule {
-    /// Its name; `cachefiles` stands for whichever of the two this run is about.
+    /// Its name; `cachefiles` stands for whichever of the two this run is about, and
+    /// `cachefiles_other` for the other one.
     pub name: String,
     /// Parameters as for insmod, such as `debug=1`; those of the scenario's `needs` without it.
     #[serde(default)]
@@ -58,7 +60,7 @@ pub struct Sysctl {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UnloadModule {
-    /// Its name; `cachefiles` stands for whichever of the two is loaded.
+    /// Its name; `cachefiles` and `cachefiles_other` stand for whichever of the two is loaded.
     pub name: String,
     /// It must fail with this error.
     #[serde(default)]

@@ -207,8 +207,18 @@ fn needs(text: &mut String, scenario: &Scenario) {
             (fs, None) => writeln!(text, "{}, not mounted", fs.word()),
         };
     }
+    if !needs.programs.is_empty() {
+        let programs = needs.programs.join(", ");
+        let _ = writeln!(text, "  a distribution's programs: {programs}");
+    }
     for share in &needs.shares {
-        let how = if share.read_only { ", read-only" } else { "" };
+        let mut how = String::new();
+        if share.read_only {
+            how += ", read-only";
+        }
+        if share.nine_p {
+            how += ", and by 9p";
+        }
         let _ = writeln!(
             text,
             "  a share `{}` at {}{how}",

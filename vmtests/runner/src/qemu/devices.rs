@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is plugged into a machine: shares and disks, each in a PCIe port of its own.
+//! What is plugged into a machine: shares and disks, each in a PCIe port of its own. A folder may
+//! also be offered by 9p: for a filesystem under test, never for the tests' own files.
 //!
 //! A machine always has the ports, also where nothing is in them: a memory snapshot is taken with
 //! all of them empty, and what a run needs is plugged in after it was restored. The same
 //! descriptions serve for QEMU's command line and for QMP.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 use serde_json::json;
 
+use super::line::comma_safe;
 use crate::disk::DiskFile;
 
 /// Ports come in such numbers: few different machines mean few different snapshots.
@@ -19,25 +23,53 @@ pub const MAX_PORTS: usize = 24;
 /// Bytes to a sector, on every disk and in its log of writes.
 pub const SECTOR: u64 = 512;
 
-/// What a run plugs in. Shares come first.
+/// A folder of the host that the guest can mount by 9p over virtio. QEMU is the server, and must
+/// know the folder from its start on.
+#[derive(Debug, Clone)]
+pub struct NinePFolder {
+    /// The mount's source in the guest.
+    pub tag: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+}
+
+impl NinePFolder {
+    /// The argument for `-fsdev` of the folder `number`.
+    pub fn backend(&self, number: usize) -> String {
+        // Without a security model of its own: who runs the tests owns what the guest makes.
+        format!(
+            "local,id={},path={},security_model=none,readonly={}",
+            folder_id(number),
+            comma_safe(&self.dir),
+            if self.read_only { "on" } else { "off" },
+        )
+    }
+}
+
+/// What a run plugs in: shares, then disks, then 9p folders.
 #[derive(Debug, Clone, Copy)]
 pub struct Equipment<'a> {
     /// virtiofs tags.
     pub tags: &'a [String],
     /// Disks.
     pub disks: &'a [DiskFile],
+    /// 9p folders.
+    pub folders: &'a [NinePFolder],
 }
 
 /// Nothing is plugged in.
 pub const NOTHING: Equipment<'static> = Equipment {
     tags: &[],
     disks: &[],
+    folders: &[],
 };
 
 impl Equipment<'_> {
     /// How many ports the machine must have; an error when there are not so many.
     pub fn ports(&self) -> Result<usize, String> {
-        let needed = self.tags.len() + self.disks.len();
+        let needed = self.tags.len() + self.disks.len() + self.folders.len();
         let ports = needed.max(1).div_ceil(PORT_GROUP) * PORT_GROUP;
         match ports <= MAX_PORTS {
             true => Ok(ports),
@@ -67,7 +99,17 @@ impl Equipment<'_> {
             })
         });
         let disks = (0..self.disks.len()).map(|number| self.disk_device(number));
-        shares.chain(disks).collect()
+        let before = self.tags.len() + self.disks.len();
+        let folders = self.folders.iter().enumerate().map(|(number, folder)| {
+            json!({
+                "driver": "virtio-9p-pci",
+                "id": format!("ninep{number}"),
+                "fsdev": folder_id(number),
+                "mount_tag": folder.tag,
+                "bus": port_id(before + number),
+            })
+        });
+        shares.chain(disks).chain(folders).collect()
     }
 
     /// The device of one disk.
@@ -98,6 +140,11 @@ pub fn port_id(number: usize) -> String {
 /// Name of the character device of the share `number`.
 pub fn chardev_id(number: usize) -> String {
     format!("share{number}")
+}
+
+/// Name of the backend of the 9p folder `number`.
+fn folder_id(number: usize) -> String {
+    format!("folder{number}")
 }
 
 fn share_id(number: usize) -> String {
@@ -181,9 +228,19 @@ mod tests {
     fn every_device_has_a_port_of_its_own_and_ports_come_in_groups() {
         let tags = ["a".to_owned(), "b".to_owned()];
         let disks = [disk("cache", false), disk("other", true)];
+        let folders = [NinePFolder {
+            tag: "remote".to_owned(),
+            dir: "/run/a,b".into(),
+            read_only: true,
+        }];
+        assert_eq!(
+            folders[0].backend(0),
+            "local,id=folder0,path=/run/a,,b,security_model=none,readonly=on"
+        );
         let equipment = Equipment {
             tags: &tags,
             disks: &disks,
+            folders: &folders,
         };
         assert_eq!(NOTHING.ports(), Ok(8));
         assert_eq!(equipment.ports(), Ok(8));
@@ -192,11 +249,12 @@ mod tests {
             .iter()
             .map(|device| device["bus"].as_str().unwrap().to_owned())
             .collect();
-        assert_eq!(buses, ["port0", "port1", "port2", "port3"]);
+        assert_eq!(buses, ["port0", "port1", "port2", "port3", "port4"]);
         let many = vec![disk("d", false); 23];
         let equipment = |count: usize| Equipment {
             tags: &tags,
             disks: &many[..count],
+            folders: &[],
         };
         assert_eq!(equipment(7).ports(), Ok(16));
         assert_eq!(equipment(22).ports(), Ok(24));
@@ -214,6 +272,7 @@ mod tests {
         let equipment = Equipment {
             tags: &[],
             disks: &disks,
+            folders: &[],
         };
         let names: Vec<_> = equipment
             .nodes()

@@ -27,6 +27,7 @@ pub mod devices;
 mod line;
 
 use devices::Equipment;
+use devices::NinePFolder;
 use line::Line;
 use line::comma_safe;
 use line::shell_line;
@@ -75,6 +76,8 @@ pub struct Machine<'a> {
     pub append: String,
     /// What is plugged in when the power is switched on.
     pub equipment: Equipment<'a>,
+    /// 9p folders, whether they are plugged in at once or later.
+    pub folders: &'a [NinePFolder],
     /// Whether the machine waits to be told where its memory comes from, instead of booting.
     pub incoming: bool,
     /// Whether QEMU listens for a debugger, on a port of 127.0.0.1: this one, or a free one for 0.
@@ -194,6 +197,9 @@ impl Machine<'_> {
             let fd = line.inherit(socket);
             let id = devices::chardev_id(number);
             line.pair("-chardev", format!("socket,id={id},fd={fd}"));
+        }
+        for (number, folder) in self.folders.iter().enumerate() {
+            line.pair("-fsdev", folder.backend(number));
         }
         for node in self.equipment.nodes() {
             line.pair("-blockdev", node.to_string());
@@ -324,6 +330,7 @@ mod tests {
             initramfs: None,
             append: String::new(),
             equipment: devices::NOTHING,
+            folders: &[],
             incoming: false,
             gdb: None,
             console_log: Path::new("/a,b/console.log"),

@@ -21,6 +21,10 @@ pub struct Needs {
     /// Images: names from the artifact index, or a prefix followed by `*`.
     #[serde(default)]
     pub images: Vec<String>,
+    /// A distribution's own programs, by their names in the artifact index, such as `nfs`: they and
+    /// their libraries are then at their usual paths.
+    #[serde(default)]
+    pub programs: Vec<String>,
     /// Disks, empty filesystems each time.
     #[serde(default)]
     pub disks: Vec<DiskNeed>,
@@ -49,6 +53,7 @@ impl Default for Needs {
             kernel: KernelNeed::default(),
             module: ModuleNeed::default(),
             images: Vec::new(),
+            programs: Vec::new(),
             disks: Vec::new(),
             shares: Vec::new(),
             memory: default_memory(),
@@ -173,6 +178,10 @@ pub struct ShareNeed {
     /// Whether the guest may only read it.
     #[serde(default)]
     pub read_only: bool,
+    /// Offer the same folder by 9p too, with the tag as the source of a `mount_fs` of `9p`: the
+    /// server's own side of it is then the share.
+    #[serde(default, rename = "9p")]
+    pub nine_p: bool,
 }
 
 impl ShareNeed {

@@ -136,6 +136,7 @@ mod tests {
             initramfs: Some(&root),
             append: String::new(),
             equipment: devices::NOTHING,
+            folders: &[],
             incoming: false,
             gdb: None,
             console_log: Path::new("/console.log"),

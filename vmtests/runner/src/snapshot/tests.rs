@@ -30,6 +30,7 @@ fn key(dir: &Path, append: &str) -> Key {
         initramfs: None,
         append: append.to_owned(),
         equipment: devices::NOTHING,
+        folders: &[],
         incoming: false,
         gdb: None,
         console_log: &file,

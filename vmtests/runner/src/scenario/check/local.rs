@@ -147,6 +147,12 @@ const COUNTERS: &[&str] = &[
     "caches.objs",
     "caches.access",
     "caches.count",
+    "nfsd.read",
+    "nfsd.write",
+    "nfsd.open",
+    "nfsd.getattr",
+    "nfsd.setattr",
+    "nfsd.commit",
 ];
 /// Beginnings of counters whose rest only the guest knows.
 const FAMILIES: &[&str] = &[
@@ -187,7 +193,7 @@ fn counter(found: &mut Findings<'_>, node: &Node, name: &str) {
     let mut diagnosis = diagnosis.with_nearest(name, known);
     if diagnosis.help.is_empty() {
         let families = FAMILIES.iter().map(|f| f.trim_end_matches(['.', ':']));
-        diagnosis = diagnosis.with_nearest(family, families.chain(["requests", "caches"]));
+        diagnosis = diagnosis.with_nearest(family, families.chain(["requests", "caches", "nfsd"]));
     }
     diagnosis = diagnosis.with_help(format!(
         "counters are {}, and those that begin with {}",

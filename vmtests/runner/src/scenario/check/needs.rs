@@ -56,7 +56,9 @@ pub(super) fn check(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) 
         }
         Some(Err(error)) => drop(found.add(top("weight"), error)),
     }
-    let devices = needs.disks.len() + needs.shares.len() + OWN_SHARES.len();
+    let twice = needs.shares.iter().filter(|share| share.nine_p).count();
+    let shares_of_all = twice + needs.programs.len() + OWN_SHARES.len();
+    let devices = needs.disks.len() + needs.shares.len() + shares_of_all;
     if devices > MAX_PORTS {
         let more = MAX_PORTS - OWN_SHARES.len();
         let message = format!("too many disks and shares: a machine has room for {more}");
@@ -164,6 +166,13 @@ fn shares(found: &mut Findings<'_>, scenario: &Scenario, needs: &Node, mounts: &
         if !word(tag, 36) {
             let message = format!("`{tag}` is no tag: 1 to 36 letters, digits, `-` and `_`");
             found.add(place, message);
+        }
+        // The length of a 9p tag as QEMU allows it.
+        if share.nine_p && tag.len() > 31 {
+            found.add(
+                place,
+                format!("`{tag}` is too long a tag for 9p: at most 31 letters"),
+            );
         }
         if OWN_SHARES.contains(&tag.as_str()) {
             found.add(
