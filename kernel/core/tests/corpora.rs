@@ -20,7 +20,7 @@ fn what_fuzzing_kept_holds_still() {
             .collect();
         inputs.sort();
         assert!(
-            inputs.len() > 10,
+            inputs.len() >= 5,
             "{} has hardly anything",
             folder.display()
         );

@@ -51,6 +51,7 @@ mod names;
 mod paths;
 mod probe;
 mod probe_keys;
+mod probe_verdict;
 mod remount;
 mod system;
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::value::Span;
 mod one_key;
 
 mod conditions;
+mod cookie_state;
 mod daemon;
 mod files;
 mod flow;
@@ -44,6 +45,7 @@ mod puppet;
 mod system;
 
 pub use conditions::*;
+pub use cookie_state::*;
 pub use daemon::*;
 pub use files::*;
 pub use flow::*;
