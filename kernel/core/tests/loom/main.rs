@@ -64,13 +64,19 @@ fn found(bug: Bug, scenario: fn(), said: &str) {
     );
 }
 
+/// Starts a thread that has the world too.
+fn beside<const B: usize, T: 'static>(
+    world: &Arc<World<B>>,
+    act: impl FnOnce(Arc<World<B>>) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let world = world.clone();
+    thread::spawn(move || act(world))
+}
+
 /// One READ, one daemon.
 fn send_and_answer<const B: usize>() {
     let world = World::<B>::new(true, 1, 0);
-    let daemon = {
-        let world = world.clone();
-        thread::spawn(move || world.serve())
-    };
+    let daemon = beside(&world, move |world| world.serve());
     assert_eq!(world.read(0), Ok(()));
     daemon.join().unwrap();
     world.audit();
@@ -80,13 +86,10 @@ fn send_and_answer<const B: usize>() {
 fn two_readers<const B: usize>() {
     let world = World::<B>::new(true, 0, 0);
     let waiters = [0, 1].map(|off| world.reader_waits(off));
-    let other = {
-        let world = world.clone();
-        thread::spawn(move || {
-            let delivery = world.take().expect("there is one for each");
-            assert!(world.answer(&delivery));
-        })
-    };
+    let other = beside(&world, move |world| {
+        let delivery = world.take().expect("there is one for each");
+        assert!(world.answer(&delivery));
+    });
     let delivery = world.take().expect("there is one for each");
     assert!(world.answer(&delivery));
     drop(delivery);
@@ -101,10 +104,7 @@ fn two_readers<const B: usize>() {
 fn kill_and_answer<const B: usize>() {
     let world = World::<B>::new(true, 1, 0);
     let waiter = world.waiter();
-    let daemon = {
-        let world = world.clone();
-        thread::spawn(move || world.serve())
-    };
+    let daemon = beside(&world, move |world| world.serve());
     let killer = {
         let waiter = waiter.clone();
         thread::spawn(move || waiter.kill())
@@ -122,10 +122,7 @@ fn kill_and_answer<const B: usize>() {
 /// Two threads of the daemon answer the same READ: the second one is told that there is none.
 fn answer_twice<const B: usize>() {
     let world = World::<B>::new(true, 1, 0);
-    let sender = {
-        let world = world.clone();
-        thread::spawn(move || assert_eq!(world.read(0), Ok(())))
-    };
+    let sender = beside(&world, move |world| assert_eq!(world.read(0), Ok(())));
     let delivery = Arc::new(world.next().expect("a READ is sent"));
     let other = {
         let (world, delivery) = (world.clone(), delivery.clone());
@@ -167,10 +164,7 @@ fn kill_answer_and_die<const B: usize>() {
         let (world, waiter) = (world.clone(), waiter.clone());
         thread::spawn(move || world.read_as(0, &waiter))
     };
-    let dying = {
-        let world = world.clone();
-        thread::spawn(move || protocol::die(&*world))
-    };
+    let dying = beside(&world, move |world| protocol::die(&*world));
     if let Some(delivery) = world.take() {
         waiter.kill();
         world.answer(&delivery);
@@ -183,14 +177,8 @@ fn kill_answer_and_die<const B: usize>() {
 /// An object goes while one of its READs is under way.
 fn read_and_close<const B: usize>() {
     let world = World::<B>::new(true, 2, 1);
-    let reader = {
-        let world = world.clone();
-        thread::spawn(move || world.read(0))
-    };
-    let closer = {
-        let world = world.clone();
-        thread::spawn(move || world.close())
-    };
+    let reader = beside(&world, move |world| world.read(0));
+    let closer = beside(&world, move |world| world.close());
     world.serve();
     closer.join().unwrap();
     let result = reader.join().unwrap();
@@ -218,18 +206,12 @@ fn read_and_withdraw<const B: usize>() {
 /// A delivery fails: the READ comes again.
 fn hand_back<const B: usize>() {
     let world = World::<B>::new(true, 1, 1);
-    let failing = {
-        let world = world.clone();
-        thread::spawn(move || {
-            if let Some(failed) = world.take() {
-                assert!(protocol::hand_back(&*world, &failed));
-            }
-        })
-    };
-    let daemon = {
-        let world = world.clone();
-        thread::spawn(move || world.serve())
-    };
+    let failing = beside(&world, move |world| {
+        if let Some(failed) = world.take() {
+            assert!(protocol::hand_back(&*world, &failed));
+        }
+    });
+    let daemon = beside(&world, move |world| world.serve());
     assert_eq!(world.read(0), Ok(()));
     failing.join().unwrap();
     daemon.join().unwrap();
@@ -239,16 +221,10 @@ fn hand_back<const B: usize>() {
 /// As before, and an answer to what was handed back comes all the same: it does not count.
 fn hand_back_and_late_answer<const B: usize>() {
     let world = World::<B>::new(true, 1, 1);
-    let sender = {
-        let world = world.clone();
-        thread::spawn(move || assert_eq!(world.read(0), Ok(())))
-    };
+    let sender = beside(&world, move |world| assert_eq!(world.read(0), Ok(())));
     let failed = world.next().expect("a READ is sent");
     assert!(protocol::hand_back(&*world, &failed));
-    let daemon = {
-        let world = world.clone();
-        thread::spawn(move || world.serve())
-    };
+    let daemon = beside(&world, move |world| world.serve());
     assert!(!world.answer(&failed), "an answer to what was handed back");
     drop(failed);
     sender.join().unwrap();
@@ -260,23 +236,17 @@ fn hand_back_and_late_answer<const B: usize>() {
 /// counts, whenever it comes.
 fn hand_back_after_restore<const B: usize>() {
     let world = World::<B>::new(true, 1, 2);
-    let sender = {
-        let world = world.clone();
-        thread::spawn(move || assert_eq!(world.read(0), Ok(())))
-    };
+    let sender = beside(&world, move |world| assert_eq!(world.read(0), Ok(())));
     let failed = world.next().expect("a READ is sent");
-    let heir = {
-        let world = world.clone();
-        thread::spawn(move || {
-            protocol::restore(&*world);
-            while let Some(delivery) = world.next() {
-                assert!(
-                    world.answer(&delivery),
-                    "the latest delivery's answer counts"
-                );
-            }
-        })
-    };
+    let heir = beside(&world, move |world| {
+        protocol::restore(&*world);
+        while let Some(delivery) = world.next() {
+            assert!(
+                world.answer(&delivery),
+                "the latest delivery's answer counts"
+            );
+        }
+    });
     protocol::hand_back(&*world, &failed);
     drop(failed);
     sender.join().unwrap();
@@ -287,17 +257,11 @@ fn hand_back_after_restore<const B: usize>() {
 /// A daemon dies with a READ in its hands; one that polls already gets it when another restores.
 fn restore<const B: usize>() {
     let world = World::<B>::new(true, 1, 1);
-    let heir = {
-        let world = world.clone();
-        thread::spawn(move || world.serve())
-    };
-    let dying = {
-        let world = world.clone();
-        thread::spawn(move || {
-            drop(world.take());
-            protocol::restore(&*world);
-        })
-    };
+    let heir = beside(&world, move |world| world.serve());
+    let dying = beside(&world, move |world| {
+        drop(world.take());
+        protocol::restore(&*world);
+    });
     assert_eq!(world.read(0), Ok(()));
     heir.join().unwrap();
     dying.join().unwrap();
@@ -307,18 +271,12 @@ fn restore<const B: usize>() {
 /// As before, but the old daemon answers too, late: one of the two answers counts.
 fn restore_and_late_answer<const B: usize>() {
     let world = World::<B>::new(true, 1, 1);
-    let sender = {
-        let world = world.clone();
-        thread::spawn(move || assert_eq!(world.read(0), Ok(())))
-    };
+    let sender = beside(&world, move |world| assert_eq!(world.read(0), Ok(())));
     let old = world.next().expect("a READ is sent");
-    let heir = {
-        let world = world.clone();
-        thread::spawn(move || {
-            protocol::restore(&*world);
-            world.serve();
-        })
-    };
+    let heir = beside(&world, move |world| {
+        protocol::restore(&*world);
+        world.serve();
+    });
     world.answer(&old);
     drop(old);
     sender.join().unwrap();
@@ -334,14 +292,11 @@ fn fd_goes<const B: usize>() {
         let (world, waiter) = (world.clone(), waiter.clone());
         thread::spawn(move || world.read_as(0, &waiter))
     };
-    let daemon = {
-        let world = world.clone();
-        thread::spawn(move || {
-            drop(world.next());
-            protocol::fd_released(&*world, world.queue, 1);
-            world.serve();
-        })
-    };
+    let daemon = beside(&world, move |world| {
+        drop(world.next());
+        protocol::fd_released(&*world, world.queue, 1);
+        world.serve();
+    });
     sender.join().unwrap().unwrap();
     daemon.join().unwrap();
     // The OPEN has nobody who waits for it: it may be left when the READ has its answer.
@@ -353,14 +308,11 @@ fn fd_goes<const B: usize>() {
 fn fd_goes_and_kill<const B: usize>() {
     let world = World::<B>::new(true, 1, 1);
     let waiter = world.waiter();
-    let daemon = {
-        let world = world.clone();
-        thread::spawn(move || {
-            drop(world.next());
-            protocol::fd_released(&*world, world.queue, 1);
-            world.serve();
-        })
-    };
+    let daemon = beside(&world, move |world| {
+        drop(world.next());
+        protocol::fd_released(&*world, world.queue, 1);
+        world.serve();
+    });
     let killer = {
         let waiter = waiter.clone();
         thread::spawn(move || waiter.kill())
@@ -376,14 +328,8 @@ fn fd_goes_and_kill<const B: usize>() {
 /// object goes.
 fn reopen_refused_and_close<const B: usize>() {
     let world = World::<B>::new(false, 2, 0);
-    let reader = {
-        let world = world.clone();
-        thread::spawn(move || world.read(0))
-    };
-    let closer = {
-        let world = world.clone();
-        thread::spawn(move || world.close())
-    };
+    let reader = beside(&world, move |world| world.read(0));
+    let closer = beside(&world, move |world| world.close());
     while let Some(delivery) = world.next() {
         world.refuse(&delivery);
     }
@@ -395,14 +341,8 @@ fn reopen_refused_and_close<const B: usize>() {
 /// An object is opened, by its sender and, for a READ that came first, anew; and the daemon dies.
 fn open_and_die<const B: usize>() {
     let world = World::<B>::new(false, 2, 0);
-    let opener = {
-        let world = world.clone();
-        thread::spawn(move || world.open())
-    };
-    let reader = {
-        let world = world.clone();
-        thread::spawn(move || world.read(0))
-    };
+    let opener = beside(&world, move |world| world.open());
+    let reader = beside(&world, move |world| world.read(0));
     while let Some(delivery) = world.take() {
         world.answer(&delivery);
     }
