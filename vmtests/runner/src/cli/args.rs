@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Arguments that several verbs share.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +12,9 @@ use crate::schedule::shard::Shard;
 
 /// Where results go when nobody says.
 pub(super) const DEFAULT_OUT: &str = "target/vmtest";
+
+/// Where scenarios are when nobody says.
+const DEFAULT_SCENARIOS: &str = "vmtests/scenarios";
 
 /// What `run` and its relatives take.
 #[derive(Debug, Clone, Args)]
@@ -25,7 +29,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub module: Option<Module>,
     /// Folder of the scenario files
-    #[arg(long, value_name = "DIR", default_value = "vmtests/scenarios")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_SCENARIOS)]
     pub scenarios: PathBuf,
     /// Folder of the splat patterns and of the allow-list
     #[arg(long, value_name = "DIR", default_value = "configs/splats")]
@@ -70,6 +74,21 @@ pub(super) struct RunArgs {
     /// Print each stage and the console of each run
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+impl RunArgs {
+    /// The same for a verb that measures: scenarios and results are in folders of its own, where
+    /// nobody said otherwise.
+    pub fn measuring(&self, scenarios: &str, out: &str) -> RunArgs {
+        let mut args = self.clone();
+        if args.scenarios == Path::new(DEFAULT_SCENARIOS) {
+            args.scenarios = PathBuf::from(scenarios);
+        }
+        if args.out == Path::new(DEFAULT_OUT) {
+            args.out = PathBuf::from(out);
+        }
+        args
+    }
 }
 
 fn factor(text: &str) -> Result<f64, String> {

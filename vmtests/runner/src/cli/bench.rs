@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `vmtest bench`.
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +9,6 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::Refused;
-use super::args::DEFAULT_OUT;
 use super::args::RunArgs;
 use super::exit;
 use super::ready::Ready;
@@ -47,13 +45,7 @@ pub(super) struct BenchArgs {
 
 /// Measures what a run costs; 0 when all of them passed.
 pub(super) fn run(args: &BenchArgs) -> Result<i32, Refused> {
-    let mut settings = args.run.clone();
-    if settings.scenarios == Path::new("vmtests/scenarios") {
-        settings.scenarios = PathBuf::from("vmtests/bench");
-    }
-    if settings.out == Path::new(DEFAULT_OUT) {
-        settings.out = PathBuf::from("target/vmtest-bench");
-    }
+    let mut settings = args.run.measuring("vmtests/bench", "target/vmtest-bench");
     settings.filter = Some(SCENARIO.to_owned());
     let ready = make_ready(&settings)?;
     if !ready.common.snapshots.is_on() {

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `vmtest bench-module`.
 
-use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
 
 use super::Refused;
-use super::args::DEFAULT_OUT;
 use super::args::RunArgs;
 use super::exit;
 use super::ready::Ready;
@@ -51,13 +49,7 @@ pub(super) struct BenchModuleArgs {
 
 /// Measures both modules; 0 when nothing is dearer on the Rust module than it may be.
 pub(super) fn run(args: &BenchModuleArgs) -> Result<i32, Refused> {
-    let mut settings = args.run.clone();
-    if settings.scenarios == Path::new("vmtests/scenarios") {
-        settings.scenarios = PathBuf::from(SCENARIOS);
-    }
-    if settings.out == Path::new(DEFAULT_OUT) {
-        settings.out = PathBuf::from("target/vmtest-bench-module");
-    }
+    let mut settings = args.run.measuring(SCENARIOS, "target/vmtest-bench-module");
     // KVM cannot count, and a restored machine has not executed what a booted one has.
     settings.accel = Wanted::Tcg;
     settings.cold = true;
