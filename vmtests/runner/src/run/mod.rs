@@ -175,13 +175,9 @@ pub fn run_with(
     };
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
+    result.splat = verdict.splat;
     result.seconds = began.elapsed().as_secs_f64();
-    xfail::judge(
-        planned.scenario,
-        planned.module,
-        verdict.splat.as_deref(),
-        &mut result,
-    );
+    xfail::judge(planned.scenario, planned.module, &mut result);
     if let Err(error) = markers::end(&dir, &result) {
         result.notes.push(format!("{error:#}"));
     }
@@ -204,6 +200,7 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         outcome: Outcome::Error,
         seconds: 0.0,
         reason: String::new(),
+        splat: None,
         xfail: None,
         artifacts,
         files: Vec::new(),
