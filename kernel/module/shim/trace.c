@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <linux/fscache-cache.h>
 #include <linux/module.h>
+#include <linux/mount.h>
 #include <linux/netfs.h>
 #include <trace/events/netfs.h>
 
@@ -111,6 +112,11 @@ void cf_trace_vfs_error(struct cachefiles_object *obj, struct inode *backer, int
 	enum cachefiles_error_trace where)
 {
 	trace_cachefiles_vfs_error(obj, backer, error, where);
+}
+
+void cf_trace_statfs_error(struct vfsmount *mnt, int error)
+{
+	trace_cachefiles_vfs_error(NULL, d_inode(mnt->mnt_root), error, cachefiles_trace_statfs_error);
 }
 
 void cf_trace_io_error(struct cachefiles_object *obj, struct inode *backer, int error,

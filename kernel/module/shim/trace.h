@@ -17,9 +17,13 @@ enum cf_ref_consts {
 #ifdef CF_OWN_ONDEMAND_EVENTS
 	CF_REF_GET_ONDEMAND_FD = cachefiles_obj_see_withdrawal + 1,
 	CF_REF_PUT_ONDEMAND_FD = cachefiles_obj_see_withdrawal + 2,
+	CF_REF_GET_READ_REQ = cachefiles_obj_see_withdrawal + 3,
+	CF_REF_PUT_READ_REQ = cachefiles_obj_see_withdrawal + 4,
 #else
 	CF_REF_GET_ONDEMAND_FD = cachefiles_obj_get_ondemand_fd,
 	CF_REF_PUT_ONDEMAND_FD = cachefiles_obj_put_ondemand_fd,
+	CF_REF_GET_READ_REQ = cachefiles_obj_get_read_req,
+	CF_REF_PUT_READ_REQ = cachefiles_obj_put_read_req,
 #endif
 };
 
@@ -47,6 +51,7 @@ void cf_trace_mark_failed(struct cachefiles_object *obj, struct inode *inode);
 void cf_trace_mark_inactive(struct cachefiles_object *obj, struct inode *inode);
 void cf_trace_vfs_error(struct cachefiles_object *obj, struct inode *backer, int error,
 			enum cachefiles_error_trace where);
+void cf_trace_statfs_error(struct vfsmount *mnt, int error);
 void cf_trace_io_error(struct cachefiles_object *obj, struct inode *backer, int error,
 		       enum cachefiles_error_trace where);
 void cf_trace_ondemand_open(struct cachefiles_object *obj, u32 msg_id, u32 object_id, u32 fd, u32 flags);

@@ -13,6 +13,7 @@
 use crate::daemon::Token;
 use crate::interface::ObjectList;
 use crate::interface::PAGE;
+use crate::name::Name;
 use crate::namei;
 use crate::namei::Directory;
 use crate::prelude::*;
@@ -63,6 +64,8 @@ pub(crate) struct Bound {
     pub(crate) graveyard: Directory,
     pub(crate) store: Directory,
     pub(crate) backing: Backing,
+    /// The name under which fscache knows the cache, for messages.
+    tag: Name,
 }
 
 /// A cache, from the opening of the device to the end of its last user.
@@ -289,6 +292,7 @@ impl Cache {
                 graveyard,
                 store,
                 backing,
+                tag: Name::of(tag)?,
             },
             GFP_KERNEL,
         )?;
@@ -323,7 +327,7 @@ impl Cache {
         let Some(bound) = self.bound().filter(|_| self.is_ready()) else {
             return;
         };
-        pr_info!("File cache unregistering\n");
+        pr_info!("File cache on {} unregistering\n", bound.tag.as_c_str());
         bound.cookie.withdraw();
         self.withdraw_fscache_volumes();
         self.objects.lock().withdraw_all();
@@ -446,7 +450,10 @@ fn check_holes(backing: &Backing, root: &Dentry) -> Result {
     let file = match backing.mnt.open_tmpfile(root, &backing.cred) {
         Ok(file) => file,
         // A full disk must be bound to be culled. It has held a cache before, or will get no file.
-        Err(e) if e == ENOSPC || e == EDQUOT => return Ok(()),
+        Err(e) if e == ENOSPC || e == EDQUOT => {
+            pr_warn!("Disk full: not checked whether the filesystem can tell holes from data\n");
+            return Ok(());
+        }
         Err(e) => {
             pr_err!("Files without a name cannot be made: {}\n", e.to_ret());
             return Err(e);

@@ -400,7 +400,9 @@ fn look(object: &Object, file: &File, block: u64, range: &mut Wanted) -> Look {
         return Look::Missing(word::READ_FOUND_PART);
     }
     let hole = match seek_hole(file, range.start) {
-        Ok(hole) => hole.unwrap_or(end),
+        Ok(Some(hole)) => hole,
+        // Cut off between the two looks: what is there now is not known.
+        Ok(None) => return failed(ENXIO),
         Err(e) => return failed(e),
     };
     if hole < end && !cfg!(cachefiles_mutant = "ondemand-read") {

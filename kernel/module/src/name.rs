@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 //! Names of files and directories of the cache, as C strings.
 
+use crate::compat::with_nul;
 use crate::prelude::*;
 use crate::pure::key;
 use crate::sys::fscache::Cookie;
@@ -26,6 +27,15 @@ impl Name {
     pub(crate) fn as_c_str(&self) -> &CStr {
         // `new` has made sure of it.
         CStr::from_bytes_with_nul(&self.0).unwrap_or(kernel::c_str!(""))
+    }
+
+    /// A copy of a C string.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn of(text: &CStr) -> Result<Name> {
+        let bytes = with_nul(text);
+        Name::new(bytes.strip_suffix(&[0]).unwrap_or(bytes))
     }
 
     /// A copy of a string that is not empty.

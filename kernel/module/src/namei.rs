@@ -119,16 +119,19 @@ fn find_or_make<'a>(
             return Ok((parent, found, is_new));
         }
         let dir = parent.dir();
-        let ready = space::check(cache, backing, space::Need::create())
-            .and_then(|()| error_inject::write());
-        let made = match ready {
+        let refused = |e: Errno| {
+            pr_err!("mkdir {} failed with error {}\n", name, e.to_ret());
+            e
+        };
+        // No room is not the filesystem's error, and not traced as one.
+        space::check(cache, backing, space::Need::create()).map_err(refused)?;
+        let made = match error_inject::write() {
             Ok(()) => parent.mkdir(&backing.mnt, found, DIR_MODE),
             Err(e) => Err(e),
         };
         let made = made.map_err(|e| {
             trace::vfs_error(None, dir.inode(), e, word::MKDIR);
-            pr_err!("mkdir {} failed with error {}\n", name, e.to_ret());
-            e
+            refused(e)
         })?;
         if !cfg!(cachefiles_mutant = "trace-events") {
             trace::mkdir(dir, &made.1);
@@ -301,7 +304,7 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
     };
     let Ok(mut place) = lookup() else { return };
     if let Some(inode) = place.inode() {
-        if inode.ino() == file.inode().ino() {
+        if inode.is(file.inode()) {
             return;
         }
         let why = word::IS_STALE;

@@ -75,6 +75,11 @@ fn send(object: &Object, op: Op) -> Result {
         return Err(EIO);
     }
     let waiter = Arc::pin_init(Completion::new(), GFP_KERNEL).map_err(|_| ENOMEM)?;
+    match op {
+        Op::Open => {}
+        Op::Close => trace::ondemand_close(object),
+        Op::Read { off, len } => trace::ondemand_read(object, off, len),
+    }
     let object = object.get(RefReason::Request);
     protocol::send(&**cache, queue, op, object, waiter)
 }
@@ -102,7 +107,6 @@ pub(crate) fn clean_object(object: &Object) {
     };
     let cache = &**object.cache();
     if protocol::is_open(cache, anchor.queue()) {
-        trace::ondemand_close(object);
         // A dead cache has no daemon to tell.
         let _ = send(object, Op::Close);
     }
@@ -119,7 +123,6 @@ pub(crate) fn read(object: &Object, off: u64, len: usize) -> Result {
         return Ok(());
     }
     let len = len as u64;
-    trace::ondemand_read(object, off, len);
     send(object, Op::Read { off, len })
 }
 
@@ -147,6 +150,11 @@ pub(crate) fn daemon_read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Resu
         Next::Nothing => return Ok(0),
         Next::TooShort => return Err(EMSGSIZE),
         Next::Message(delivery) => delivery,
+    };
+    // What the delivery has already keeps the object; this one is for those who trace references.
+    let _traced = match cfg!(cachefiles_mutant = "trace-requests") {
+        true => None,
+        false => Some(delivery.object.get(RefReason::Delivery)),
     };
     let result = match delivery.op {
         Op::Open => deliver_open(binding, &delivery, out),

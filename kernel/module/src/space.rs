@@ -11,7 +11,6 @@ use crate::prelude::*;
 use crate::pure::limits::Free;
 use crate::sys::stats;
 use crate::sys::trace;
-use crate::sys::trace::word;
 use core::sync::atomic::Ordering;
 
 /// Whose counter moves when there is no room.
@@ -74,7 +73,7 @@ impl Need {
 /// ENOBUFS when there is none, or what statfs said.
 pub(crate) fn check(cache: &Cache, backing: &Backing, need: Need) -> Result {
     let space = backing.mnt.statfs().map_err(|e| {
-        trace::vfs_error(None, None, e, word::STATFS);
+        trace::statfs_error(&backing.mnt, e);
         if e == EIO {
             cache.io_error("statfs failed", e);
         }

@@ -37,6 +37,11 @@ impl Inode {
         self.0.get()
     }
 
+    /// Whether the two are one inode. Numbers do not tell on every filesystem.
+    pub(crate) fn is(&self, other: &Inode) -> bool {
+        core::ptr::eq(self, other)
+    }
+
     /// Inode number.
     pub(crate) fn ino(&self) -> u64 {
         plain::cf_inode_ino(self)
@@ -92,7 +97,7 @@ impl InodeLock<'_> {
 
     /// Whether this is the lock of `inode`.
     pub(super) fn is_of(&self, inode: &Inode) -> bool {
-        self.inode.as_ptr() == inode.as_ptr()
+        self.inode.is(inode)
     }
 
     /// Takes the mark away.

@@ -29,7 +29,9 @@ pub(crate) enum RefReason {
     Transfer,
     /// An anonymous fd.
     OndemandFd,
-    /// A request in the table, being delivered, or on the list of objects: not traced.
+    /// The delivery of one of its requests to the daemon.
+    Delivery,
+    /// A request in the table, or on the list of objects: not traced.
     Request,
 }
 
@@ -187,6 +189,7 @@ impl RefReason {
                 Some(bindings::cachefiles_obj_ref_trace_cachefiles_obj_get_ioreq)
             }
             RefReason::OndemandFd => Some(bindings::cf_ref_consts_CF_REF_GET_ONDEMAND_FD),
+            RefReason::Delivery => Some(bindings::cf_ref_consts_CF_REF_GET_READ_REQ),
             RefReason::Request => None,
         }
     }
@@ -200,6 +203,7 @@ impl RefReason {
                 Some(bindings::cachefiles_obj_ref_trace_cachefiles_obj_put_ioreq)
             }
             RefReason::OndemandFd => Some(bindings::cf_ref_consts_CF_REF_PUT_ONDEMAND_FD),
+            RefReason::Delivery => Some(bindings::cf_ref_consts_CF_REF_PUT_READ_REQ),
             RefReason::Request => None,
         }
     }

@@ -206,6 +206,7 @@ plain! {
     fn cf_trace_mark_active(object: Option<&Object>, inode: &Inode);
     fn cf_trace_mark_failed(object: Option<&Object>, inode: &Inode);
     fn cf_trace_mark_inactive(object: Option<&Object>, inode: &Inode);
+    fn cf_trace_statfs_error(mnt: &Mount, error: i32);
     fn cf_trace_vfs_error(
         object: Option<&Object>,
         backer: &Inode,

@@ -8,6 +8,7 @@ use super::errno::Errno;
 use super::errno::Result;
 use super::fscache::VolumeCookie;
 use super::inode::Inode;
+use super::mount::Mount;
 use super::object::Object;
 use super::plain;
 
@@ -45,7 +46,6 @@ pub(crate) mod word {
     pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_rename_error as RENAME;
     pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_seek_error as SEEK;
     pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_setxattr_error as SETXATTR;
-    pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_statfs_error as STATFS;
     pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_tmpfile_error as TMPFILE;
     pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_trunc_error as TRUNC;
     pub(crate) use crate::sys::bindings::cachefiles_error_trace_cachefiles_trace_unlink_error as UNLINK;
@@ -244,6 +244,11 @@ pub(crate) fn unmark(object: Option<&Object>, inode: &Inode) {
 pub(crate) fn vfs_error(object: Option<&Object>, backer: Option<&Inode>, e: Errno, at: Failure) {
     let Some(backer) = backer else { return };
     plain::cf_trace_vfs_error(object, backer, e.to_ret(), at);
+}
+
+/// The backing filesystem did not tell its free space: an error of the root of its mount.
+pub(crate) fn statfs_error(mnt: &Mount, e: Errno) {
+    plain::cf_trace_statfs_error(mnt, e.to_ret());
 }
 
 /// A transfer failed.
