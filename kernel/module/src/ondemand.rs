@@ -153,7 +153,11 @@ pub(crate) fn daemon_read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Resu
         Op::Close => deliver_close(cache, &delivery, out),
         Op::Read { off, len } => deliver_read(&delivery, off, len, out),
     };
-    if result.is_err() && !cfg!(cachefiles_mutant = "failed-delivery") {
+    let forgotten = cfg!(any(
+        cachefiles_mutant = "failed-delivery",
+        cachefiles_mutant = "allocation-failures"
+    ));
+    if result.is_err() && !forgotten {
         protocol::hand_back(cache, &delivery);
     }
     result
@@ -204,6 +208,9 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
     // When this fails the file is dropped, and its release takes the id away again.
     out.write(buf.get(..n).ok_or(EIO)?)?;
     slot.install(file);
+    if cfg!(cachefiles_mutant = "load-cycles--kmemleak") {
+        core::mem::forget(buf);
+    }
     Ok(n)
 }
 
