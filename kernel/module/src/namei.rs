@@ -304,7 +304,8 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
     };
     let Ok(mut place) = lookup() else { return };
     if let Some(inode) = place.inode() {
-        if inode.is(file.inode()) {
+        let keep = cfg!(cachefiles_mutant = "nfs-write-truncate");
+        if inode.is(file.inode()) || keep {
             return;
         }
         let why = word::IS_STALE;
@@ -368,6 +369,13 @@ pub(crate) fn cull(cache: &Cache, bound: &Bound, dir: &Dentry, name: &CStr) -> R
     // The mark stops the cache from picking it up again.
     if !inode.lock().mark() {
         return Err(EBUSY);
+    }
+    if cfg!(cachefiles_mutant = "distribution-daemon") {
+        inode.lock().unmark();
+        return Ok(());
+    }
+    if cfg!(cachefiles_mutant = "cull-against-lookup") {
+        core::mem::forget(parent.lookup(name));
     }
     match bury(cache, bound, None, parent, dir, &victim, word::WAS_CULLED) {
         Ok(()) => {
