@@ -18,6 +18,8 @@ use vmtest_protocol::message::ModuleFile;
 use vmtest_protocol::message::Setup;
 use vmtest_protocol::message::Share;
 
+use crate::client;
+
 /// How long a disk or share may take to appear: hot-plugged ones come after boot.
 const DEVICE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -49,6 +51,7 @@ pub fn base_mounts() -> Result<()> {
 
 /// Carries out a [`Setup`].
 pub fn carry_out(setup: &Setup) -> Result<()> {
+    client::choose(setup.client)?;
     for share in &setup.shares {
         mount_share(share)?;
         if share.at_root {

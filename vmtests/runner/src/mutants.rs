@@ -14,6 +14,7 @@ use anyhow::ensure;
 use serde::Serialize;
 
 use crate::artifacts::Index;
+use crate::matrix;
 use crate::matrix::Module;
 use crate::matrix::Planned;
 use crate::results;
@@ -36,6 +37,7 @@ pub fn plan<'a>(
     index: &'a Index,
     filter: Option<&str>,
 ) -> anyhow::Result<Vec<Pair<'a>>> {
+    let client = matrix::client_of(index);
     let mut pairs = Vec::new();
     for (name, initramfs) in &index.mutants {
         if !filter.is_none_or(|filter| name.contains(filter)) {
@@ -51,6 +53,7 @@ pub fn plan<'a>(
             scenario,
             module: Module::Rust,
             index,
+            client,
             initramfs: initramfs.to_owned(),
             folder: format!("{role}-{name}-{}", index.label()),
             skip: None,

@@ -13,8 +13,14 @@ use crate::mutants;
 pub(super) fn run(args: &RunArgs) -> Result<i32, Refused> {
     let ready = make_ready(args)?;
     let set = ready.only()?;
-    let pairs = mutants::plan(&set.scenarios, &set.index, args.filter.as_deref())
+    let mut pairs = mutants::plan(&set.scenarios, &set.index, args.filter.as_deref())
         .map_err(Refused::input)?;
+    if args.by_probe {
+        for pair in &mut pairs {
+            pair.control.by_probe();
+            pair.mutant.by_probe();
+        }
+    }
     let planned = pairs.len();
     let mut report = mutants::Report::begin(&args.out).map_err(Refused::setup)?;
     let (controls, bugs): (Vec<_>, Vec<_>) = pairs
