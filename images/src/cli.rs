@@ -79,7 +79,7 @@ struct BuildAll {
     /// Also build the Rust module with this seeded bug, and an initramfs that holds it (repeatable)
     #[arg(long = "mutant", value_name = "NAME")]
     mutants: Vec<String>,
-    /// Also build every mutant that the module's sources have
+    /// Also build every mutant that the module's sources have, or those that the profile names
     #[arg(long, conflicts_with = "mutants")]
     all_mutants: bool,
     /// Which modules to build: with `c`, all but the Rust module
@@ -222,7 +222,9 @@ fn perform(builder: &Builder, task: Task) -> Result<Vec<String>> {
             let path = module::build(builder, &kernel, &toolchain, mutant.as_deref())?;
             Ok(vec![path.display().to_string()])
         }
-        Task::Module(ModuleTask::Mutants) => Ok(module::mutants(builder)?.into_iter().collect()),
+        Task::Module(ModuleTask::Mutants) => {
+            Ok(module::mutants(&builder.project)?.into_iter().collect())
+        }
         Task::Initramfs(InitramfsTask::Build {
             kernel,
             mutant,
@@ -308,8 +310,12 @@ fn build_one(
     let own = guest::build(builder)?;
     let initramfs = initramfs::build(builder, &kernel, &ours, &own)?;
     let mut mutants = std::collections::BTreeMap::new();
+    let profile = Profile::load(&builder.project, &kernel.profile)?;
     let wanted = match what.all_mutants {
-        true => module::mutants(builder)?.into_iter().collect(),
+        true if profile.mutants.is_empty() => {
+            module::mutants(&builder.project)?.into_iter().collect()
+        }
+        true => profile.mutants.clone(),
         false => what.mutants.clone(),
     };
     for name in &wanted {
@@ -325,7 +331,7 @@ fn build_one(
         kernel: kernel.name.clone(),
         release: kernel.release.clone(),
         profile: kernel.profile.clone(),
-        guest: Profile::load(&builder.project, &kernel.profile)?.guest()?,
+        guest: profile.guest()?,
         mutant: None,
         bzimage: kernel.bzimage.clone(),
         vmlinux: kernel.vmlinux.clone(),

@@ -19,6 +19,7 @@ use crate::digest::Key;
 use crate::kernel::Kernel;
 use crate::kernel::build::jobs;
 use crate::kernel::build::reproducible;
+use crate::project::Project;
 use crate::toolchain::Toolchain;
 
 /// Changes when the way of building changes in a way that the result shows.
@@ -45,7 +46,7 @@ pub fn build(
     mutant: Option<&str>,
 ) -> Result<PathBuf> {
     if let Some(mutant) = mutant {
-        let known = mutants(builder)?;
+        let known = mutants(&builder.project)?;
         if !known.contains(mutant) {
             bail!(
                 "no mutant is called {mutant}; {} knows: {}",
@@ -169,10 +170,10 @@ fn make(
 ///
 /// # Errors
 /// When the sources cannot be read.
-pub fn mutants(builder: &Builder) -> Result<BTreeSet<String>> {
+pub fn mutants(project: &Project) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for folder in SOURCES {
-        find_mutants(&builder.project.path(folder), &mut found)?;
+        find_mutants(&project.path(folder), &mut found)?;
     }
     Ok(found)
 }

@@ -38,6 +38,10 @@ pub struct Profile {
     /// Whether the kernel can look for memory that nobody points to, and does so after each run.
     #[serde(default)]
     pub leak_scan: bool,
+    /// The seeded bugs that `--all-mutants` builds for such a kernel: those that no other can show.
+    /// All of them where none is named.
+    #[serde(default)]
+    pub mutants: Vec<String>,
 }
 
 fn once() -> u32 {
@@ -140,6 +144,9 @@ mod tests {
         for name in project.names(FOLDER, ".yaml").unwrap() {
             let profile = Profile::load(&project, &name).unwrap();
             crate::kernel::config::Wishes::load(&project, &profile.fragments).unwrap();
+            let known = crate::module::mutants(&project).unwrap();
+            let unknown = profile.mutants.iter().find(|name| !known.contains(*name));
+            assert_eq!(unknown, None, "the module has no such seeded bug");
         }
     }
 }

@@ -222,6 +222,10 @@ void cf_poll_wait(struct file *file, struct wait_queue_head *wq, struct poll_tab
 
 void cf_init_completion(struct completion *done) { init_completion(done); }
 
+/* This module. */
+void cf_module_get(void) { __module_get(THIS_MODULE); }
+void cf_module_put(void) { module_put(THIS_MODULE); }
+
 /* Time. */
 u32 cf_real_seconds(void) { return (u32)ktime_get_real_seconds(); }
 void cf_cond_resched(void) { cond_resched(); }

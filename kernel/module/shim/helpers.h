@@ -125,6 +125,10 @@ void cf_wake_up_poll(struct wait_queue_head *wq, u32 events);
 void cf_poll_wait(struct file *file, struct wait_queue_head *wq, struct poll_table_struct *pt);
 void cf_init_completion(struct completion *done);
 
+/* This module. */
+void cf_module_get(void);
+void cf_module_put(void);
+
 /* Time. */
 u32 cf_real_seconds(void);
 void cf_cond_resched(void);

@@ -29,6 +29,7 @@ use crate::sys::dentry::Dentry;
 use crate::sys::fscache::CacheCookie;
 use crate::sys::fscache::VolumeCookie;
 use crate::sys::fscache::VolumeCookieRef;
+use crate::sys::kiocb::NoFs;
 use crate::sys::mount::Mount;
 use crate::sys::object::Object;
 use crate::sys::once::Once;
@@ -281,14 +282,7 @@ impl Cache {
             limits,
             block_size,
         };
-        let (store, graveyard) = {
-            let _as_cache = backing.cred.override_current();
-            check_holes(&backing, &root)?;
-            let (store, _) = namei::get_directory(self, &backing, &root, kernel::c_str!("cache"))?;
-            let (graveyard, _) =
-                namei::get_directory(self, &backing, &root, kernel::c_str!("graveyard"))?;
-            (store, graveyard)
-        };
+        let (store, graveyard) = self.make_parts(&backing, root)?;
         let bound = KBox::new(
             Bound {
                 cookie,
@@ -311,6 +305,16 @@ impl Cache {
         // Only to begin culling at once where that is needed.
         let _ = space::check(self, &bound.backing, space::Need::nothing());
         Ok(())
+    }
+
+    /// Finds or makes the directories of the cache in `root`, which ends here, before its mount does.
+    fn make_parts(&self, backing: &Backing, root: Dentry) -> Result<(Directory, Directory)> {
+        let _as_cache = backing.cred.override_current();
+        check_holes(backing, &root)?;
+        let (store, _) = namei::get_directory(self, backing, &root, kernel::c_str!("cache"))?;
+        let (graveyard, _) =
+            namei::get_directory(self, backing, &root, kernel::c_str!("graveyard"))?;
+        Ok((store, graveyard))
     }
 
     /// Withdraws the cache: every object goes, then every volume, and what was written is on disk.
@@ -376,6 +380,8 @@ impl Cache {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn list_volume(&self, volume: Arc<Volume>) -> Result {
+        // Reclaim could wait for a client whose volume waits for this lock.
+        let _nofs = NoFs::enter();
         let mut volumes = self.volumes.lock();
         match volumes.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(volume),

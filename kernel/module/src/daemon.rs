@@ -15,7 +15,7 @@ use crate::pure::protocol;
 use crate::pure::status::STATUS_MAX;
 use crate::space;
 use crate::sys::cred;
-use crate::sys::device::PollTable;
+use crate::sys::device::Loaded;
 use crate::sys::mount::Mount;
 use crate::sys::param;
 use crate::sys::user::UserIn;
@@ -33,17 +33,22 @@ use kernel::sync::Mutex;
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
 /// The right to have a cache; given back when dropped, which is the last that a cache does: then its
-/// name is free and its directories are no longer marked as in use.
-pub(crate) struct Token;
+/// name is free and its directories are no longer marked as in use. Until then the module stays: the
+/// cache may end in the task that puts its last volume, after the device has been closed.
+pub(crate) struct Token {
+    _loaded: Option<Loaded>,
+}
 
 impl Token {
     /// # Errors
     /// EBUSY when there is a cache already.
-    fn take() -> Result<Token> {
+    fn take(loaded: Loaded) -> Result<Token> {
         if IN_USE.swap(true, Ordering::Acquire) {
             return Err(EBUSY);
         }
-        Ok(Token)
+        Ok(Token {
+            _loaded: Some(loaded).filter(|_| !cfg!(cachefiles_mutant = "module-in-use")),
+        })
     }
 }
 
@@ -86,11 +91,11 @@ impl Binding {
 ///
 /// # Errors
 /// EPERM without CAP_SYS_ADMIN, EBUSY while there is a cache, ENOMEM.
-pub(crate) fn open() -> Result<Arc<Binding>> {
+pub(crate) fn open(loaded: Loaded) -> Result<Arc<Binding>> {
     if !cred::current_is_admin() && !cfg!(cachefiles_mutant = "device-open-rules") {
         return Err(EPERM);
     }
-    let cache = Cache::new(Token::take()?)?;
+    let cache = Cache::new(Token::take(loaded)?)?;
     let config = Config {
         dir: None,
         tag: None,
@@ -140,11 +145,10 @@ fn read_state(cache: &Cache, out: &mut UserOut<'_>) -> Result<usize> {
     Ok(len)
 }
 
-/// What can be had: a message to read, in classic mode a change of state, and whether culling is
+/// What can be had now: a message to read, in classic mode a change of state, and whether culling is
 /// wanted.
-pub(crate) fn poll(binding: &Binding, table: &PollTable<'_>) -> u32 {
+pub(crate) fn poll(binding: &Binding) -> u32 {
     let cache = &binding.cache;
-    table.wait(cache.pollq());
     let mut events = 0;
     let readable = match cache.is_ondemand() {
         true => protocol::has_waiting(&**cache),

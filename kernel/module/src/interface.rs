@@ -19,6 +19,7 @@ use crate::sys::dentry::Dentry;
 use crate::sys::file::File;
 use crate::sys::fscache::Cookie;
 use crate::sys::fscache::CookieFlag;
+use crate::sys::kiocb::NoFs;
 use crate::sys::netfs::Resources;
 use crate::sys::object::ObjRef;
 use crate::sys::object::Object;
@@ -188,7 +189,12 @@ pub(crate) fn look_up_cookie(cache: &Cache, cookie: &Cookie) -> bool {
     }
     debug!(LEAVE, "<== lookup(o={:08x}): found or made\n", id);
     seen.see(Seen::LookupCookie);
-    if cache.objects.lock().add(listed).is_err() {
+    let added = {
+        // Reclaim could wait for a client whose lookup waits for this lock.
+        let _nofs = NoFs::enter();
+        cache.objects.lock().add(listed)
+    };
+    if added.is_err() {
         // It would not be found when the cache is withdrawn.
         cookie.caching_failed();
         return false;
@@ -325,7 +331,7 @@ pub(crate) fn resize(res: &Resources, size: u64) {
         old,
         size
     );
-    if size < old {
+    if size < old && !cfg!(cachefiles_mutant = "probe-write") {
         if let (Some(file), Some(bound)) = (res.file(), cache.bound()) {
             let _as_cache = bound.backing.cred.override_current();
             shorten(cache, object, file, size);

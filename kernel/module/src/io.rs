@@ -10,7 +10,6 @@ use crate::error_inject;
 use crate::interface::PAGE;
 use crate::ondemand;
 use crate::prelude::*;
-use crate::pure::dio;
 use crate::space;
 use crate::space::BlockSize;
 use crate::sys::file::File;
@@ -245,7 +244,7 @@ pub(crate) fn prepare_write_part(part: &WritePart) {
 pub(crate) fn issue_write(mut part: WritePart) {
     let (start, len) = (part.start(), part.len());
     debug!(ENTER, "==> issue_write({:x}+{:x})\n", start, len);
-    let Ok(fit) = dio::fit(start, len, part.file_end(), part.extendable_to()) else {
+    let Ok(fit) = part.cut() else {
         stats::count_dio_misfit();
         debug!(INSIDE, "not a whole block: left out\n");
         // Not an error: the server has it, or gets it.
@@ -255,9 +254,8 @@ pub(crate) fn issue_write(mut part: WritePart) {
     if cfg!(cachefiles_mutant = "classic-write-truncate")
         && part.resources().object().is_some_and(named)
     {
-        return part.end(Ok(len));
+        return part.end(Ok(fit.len));
     }
-    part.cut(&fit);
     part.trace_prepare();
     let start = start.saturating_add(fit.skip as u64);
     if let Err(e) = prepare_write(part.resources(), start, fit.len, fit.len, true) {

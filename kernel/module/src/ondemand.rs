@@ -31,6 +31,9 @@ use crate::sys::trace;
 use crate::sys::user::UserOut;
 use kernel::sync::Arc;
 
+/// How often it is tried to tell the daemon that an object goes.
+const CLOSE_TRIES: u32 = 16;
+
 /// A request on its way to the daemon.
 type Delivery = protocol::Delivery<ObjRef>;
 
@@ -103,8 +106,13 @@ pub(crate) fn clean_object(object: &Object) {
     let cache = &**object.cache();
     if protocol::is_open(cache, anchor.queue()) {
         trace::ondemand_close(object);
-        // A dead cache has no daemon to tell.
-        let _ = send(object, Op::Close);
+        for _ in 0..CLOSE_TRIES {
+            // A dead cache has no daemon to tell. For want of memory it is tried again: a daemon
+            // that does not hear of it keeps its fd, which keeps the object and its cookie.
+            if send(object, Op::Close) != Err(ENOMEM) {
+                break;
+            }
+        }
     }
     protocol::withdraw(cache, anchor.queue());
 }
@@ -153,7 +161,11 @@ pub(crate) fn daemon_read(binding: &Arc<Binding>, out: &mut UserOut<'_>) -> Resu
         Op::Close => deliver_close(cache, &delivery, out),
         Op::Read { off, len } => deliver_read(&delivery, off, len, out),
     };
-    if result.is_err() && !cfg!(cachefiles_mutant = "failed-delivery") {
+    let forgotten = cfg!(any(
+        cachefiles_mutant = "failed-delivery",
+        cachefiles_mutant = "allocation-failures"
+    ));
+    if result.is_err() && !forgotten {
         protocol::hand_back(cache, &delivery);
     }
     result
@@ -204,6 +216,9 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
     // When this fails the file is dropped, and its release takes the id away again.
     out.write(buf.get(..n).ok_or(EIO)?)?;
     slot.install(file);
+    if cfg!(cachefiles_mutant = "load-cycles--kmemleak") {
+        core::mem::forget(buf);
+    }
     Ok(n)
 }
 

@@ -96,6 +96,12 @@ impl Requests {
     /// # Errors
     /// ENOMEM.
     fn make_room(&self) -> Result {
+        if cfg!(cachefiles_mutant = "ondemand-read--atomic-sleep") {
+            drop(self.table.with(|_| KBox::new([0u64; 8], GFP_KERNEL))?);
+        }
+        if cfg!(cachefiles_mutant = "ondemand-read--lockdep") {
+            self.table.with(|_| self.table.with(|_| ()));
+        }
         if !self.table.with(|table| table.needs_chunk()) {
             return Ok(());
         }

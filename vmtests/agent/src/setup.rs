@@ -20,8 +20,9 @@ use vmtest_protocol::message::Share;
 
 use crate::client;
 
-/// How long a disk or share may take to appear: hot-plugged ones come after boot.
-const DEVICE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a disk or share may take to appear: hot-plugged ones come after boot, on a debug kernel
+/// and a busy host long after.
+const DEVICE_LIMIT: Duration = Duration::from_secs(25);
 
 /// Mounts the filesystems that every Linux program expects.
 pub fn base_mounts() -> Result<()> {

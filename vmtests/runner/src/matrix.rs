@@ -133,8 +133,6 @@ pub fn expand<'a>(
     let options = Options::of(index);
     let mut runs = Vec::new();
     for scenario in scenarios {
-        let asks = Asks::of(scenario);
-        let unfit = unfit(&scenario.needs.kernel, index, &options);
         for module in Module::ALL {
             if only.is_some_and(|only| only != module) {
                 continue;
@@ -147,7 +145,7 @@ pub fn expand<'a>(
                     module.word()
                 )
             });
-            let absent = absent(asks, module, index, &options);
+            let obstacle = obstacle_with(scenario, module, index, &options);
             runs.push(Planned {
                 scenario,
                 module,
@@ -155,11 +153,39 @@ pub fn expand<'a>(
                 client: options.client(),
                 initramfs: index.initramfs.clone(),
                 folder: format!("{}-{}-{}", scenario.folder(), index.label(), module.word()),
-                skip: unfit.clone().or(missing).or(absent),
+                skip: obstacle.or(missing),
             });
         }
     }
     runs
+}
+
+/// Why a scenario makes no sense on the index's kernel with this module, or with a kernel that lacks
+/// the option `besides`; `None` when it does.
+pub fn obstacle(
+    scenario: &Scenario,
+    module: Module,
+    index: &Index,
+    besides: Option<&str>,
+) -> Option<String> {
+    let options = Options::of(index);
+    obstacle_with(scenario, module, index, &options).or_else(|| {
+        let need = KernelNeed {
+            config: vec![besides?.to_owned()],
+            ..KernelNeed::default()
+        };
+        unfit(&need, index, &options)
+    })
+}
+
+fn obstacle_with(
+    scenario: &Scenario,
+    module: Module,
+    index: &Index,
+    options: &Options,
+) -> Option<String> {
+    unfit(&scenario.needs.kernel, index, options)
+        .or_else(|| absent(Asks::of(scenario), module, index, options))
 }
 
 /// What a scenario's steps ask for and this kernel cannot have, with this module.

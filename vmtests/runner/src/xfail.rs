@@ -33,9 +33,9 @@ fn holds(entry: &ExpectedFailure, kernel: &str, params: &Vars) -> bool {
         && when.all(|(name, value)| params.get(name) == Some(value))
 }
 
-/// Judges a run that has ended, and changes its outcome and reason accordingly. `splat` is the kind
-/// of the kernel's complaint that ended it: only one that an entry names is expected.
-pub fn judge(scenario: &Scenario, module: Module, splat: Option<&str>, result: &mut RunResult) {
+/// Judges a run that has ended, and changes its outcome and reason accordingly. Of the kernel's
+/// complaints only one that an entry names is expected.
+pub fn judge(scenario: &Scenario, module: Module, result: &mut RunResult) {
     let entries = scenario
         .xfail
         .iter()
@@ -65,7 +65,7 @@ pub fn judge(scenario: &Scenario, module: Module, splat: Option<&str>, result: &
                 }),
                 None => true,
             };
-            let by_splat = |entry: &&&ExpectedFailure| entry.splat.as_deref() == splat;
+            let by_splat = |entry: &&&ExpectedFailure| entry.splat == result.splat;
             match entries.iter().filter(at_step).find(by_splat) {
                 Some(entry) => {
                     let known = of(entry);
@@ -150,7 +150,7 @@ mod tests {
 
     fn judged(xfail: &str, module: Module, outcome: Outcome) -> RunResult {
         let mut result = run(outcome);
-        judge(&scenario(xfail), module, None, &mut result);
+        judge(&scenario(xfail), module, &mut result);
         result
     }
 
@@ -202,8 +202,9 @@ mod tests {
             ("splat: kasan, step: other", Some("kasan"), Outcome::Failed),
         ] {
             let mut result = run(Outcome::Failed);
+            result.splat = splat.map(str::to_owned);
             let scenario = scenario(&format!("{ENTRY}, {narrow}"));
-            judge(&scenario, Module::C, splat, &mut result);
+            judge(&scenario, Module::C, &mut result);
             assert_eq!(result.outcome, expected, "{narrow}, {splat:?}");
         }
     }

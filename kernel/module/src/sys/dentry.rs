@@ -20,6 +20,9 @@ use core::ptr::NonNull;
 use kernel::str::CStr;
 
 /// A counted reference to a dentry, positive or negative.
+///
+/// It does not keep the superblock: an unmount takes the filesystem away from under it. Whoever has
+/// one also has the mount, or an open file on it, and gives that up later.
 pub(crate) struct Dentry(NonNull<bindings::dentry>);
 
 // SAFETY: dentries are shared between tasks; count and fields are protected by the VFS.
@@ -54,15 +57,14 @@ impl Dentry {
         ptr
     }
 
-    /// The inode; none for a negative dentry. It stays pinned while the dentry is referenced and
-    /// its parent is locked or its inode has been marked as in use, which all callers see to.
+    /// The inode; none for a negative dentry. It stays pinned while the dentry is referenced.
     pub(crate) fn inode(&self) -> Option<&Inode> {
         let raw = plain::cf_dentry_inode(self);
         if raw.is_null() {
             return None;
         }
         // SAFETY: a positive dentry with a reference pins its inode: the VFS makes a dentry
-        // negative only when nobody else references it.
+        // negative only when nobody but who removes the name references it (`d_delete`).
         Some(unsafe { Inode::from_ptr(raw) })
     }
 

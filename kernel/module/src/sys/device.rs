@@ -7,9 +7,11 @@ use super::errno::Errno;
 use super::errno::Result;
 use super::user::UserIn;
 use super::user::UserOut;
-use super::waitq::WaitQueue;
 use crate::daemon;
 use crate::daemon::Binding;
+use crate::interface::ObjectData;
+use crate::ondemand_fd::OndemandFd;
+use crate::volume::Volume;
 use core::pin::Pin;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -23,6 +25,26 @@ extern "C" {
 /// This module, for tables of file operations: an open file keeps the module loaded.
 pub(super) const fn this_module() -> *mut bindings::module {
     core::ptr::addr_of!(__this_module).cast_mut().cast()
+}
+
+/// A reference to this module, so that what runs on its own, in a task of somebody else, ends before
+/// the module can be unloaded.
+pub(crate) struct Loaded(());
+
+impl Loaded {
+    /// Takes one. To be called from a file operation, during which the open file holds one.
+    pub(super) fn get() -> Loaded {
+        // SAFETY: the open file's reference keeps the count above zero.
+        unsafe { bindings::cf_module_get() };
+        Loaded(())
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // SAFETY: gives back what `get` took.
+        unsafe { bindings::cf_module_put() };
+    }
 }
 
 struct Fops(bindings::file_operations);
@@ -41,6 +63,16 @@ static FOPS: Fops = Fops(bindings::file_operations {
     // SAFETY: all fields of this table may be zero.
     ..unsafe { core::mem::zeroed() }
 });
+
+// Open files hand these from task to task, and several use them at once.
+const _: () = {
+    shared::<Binding>();
+    shared::<OndemandFd>();
+    shared::<ObjectData>();
+    shared::<Volume>();
+};
+
+const fn shared<T: Send + Sync>() {}
 
 /// The registration of the device; dropping it takes the device away.
 pub(crate) struct Registration(Pin<KBox<Opaque<bindings::miscdevice>>>);
@@ -79,22 +111,6 @@ impl Drop for Registration {
     }
 }
 
-/// What a `poll` of the device brings with it.
-pub(crate) struct PollTable<'a> {
-    file: *mut bindings::file,
-    table: *mut bindings::poll_table_struct,
-    _call: core::marker::PhantomData<&'a ()>,
-}
-
-impl PollTable<'_> {
-    /// Has the caller woken by `queue`, which lives as long as the file.
-    pub(crate) fn wait(&self, queue: &WaitQueue) {
-        // SAFETY: all three are valid during the call; the queue belongs to the cache, which the
-        // file holds until its release, and that comes after the caller has been taken off.
-        unsafe { bindings::cf_poll_wait(self.file, queue.as_ptr(), self.table) };
-    }
-}
-
 /// # Safety
 /// `file` is open, made by `open`, and stays open for `'a`.
 unsafe fn private<'a>(file: *mut bindings::file) -> ArcBorrow<'a, Binding> {
@@ -105,7 +121,7 @@ unsafe fn private<'a>(file: *mut bindings::file) -> ArcBorrow<'a, Binding> {
 }
 
 unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> i32 {
-    match daemon::open() {
+    match daemon::open(Loaded::get()) {
         Ok(binding) => {
             // SAFETY: the file is being opened; nobody else uses it yet.
             let slot = unsafe { &mut (*file).private_data };
@@ -162,10 +178,9 @@ unsafe extern "C" fn poll(
 ) -> bindings::__poll_t {
     // SAFETY: the VFS holds the file during the call.
     let binding = unsafe { private(file) };
-    let table = PollTable {
-        file,
-        table,
-        _call: core::marker::PhantomData,
-    };
-    daemon::poll(&binding, &table)
+    let queue = binding.cache().pollq().as_ptr();
+    // SAFETY: all three are valid during the call. The queue belongs to the cache, which the file holds
+    // until its release, and that comes after the caller has been taken off.
+    unsafe { bindings::cf_poll_wait(file, queue, table) };
+    daemon::poll(&binding)
 }

@@ -14,7 +14,6 @@ use super::inode::Inode;
 use super::mount::Mount;
 use super::plain;
 use super::text::c_text;
-use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use kernel::str::CStr;
 
@@ -144,7 +143,8 @@ pub(crate) struct Renaming<'a> {
     raw: bindings::cf_renaming,
     /// The reference is `raw`'s.
     grave: ManuallyDrop<Dentry>,
-    _dirs: PhantomData<&'a Dentry>,
+    from: &'a Dentry,
+    old: &'a Dentry,
 }
 
 impl<'a> Renaming<'a> {
@@ -152,8 +152,8 @@ impl<'a> Renaming<'a> {
     /// moving `old`, a child of `from`, there.
     ///
     /// # Errors
-    /// EXDEV when no directory of the two can be reached from the other's filesystem; EINVAL when
-    /// `old` is no longer in `from`; EINVAL or ENOTEMPTY when the move would make a loop; or the
+    /// ENOENT when nothing has the name of `old`; EXDEV when no directory of the two can be reached
+    /// from the other's filesystem; EINVAL when `old` is no longer in `from`; EINVAL or ENOTEMPTY when the move would make a loop; or the
     /// filesystem's.
     pub(crate) fn start(
         from: &'a Dentry,
@@ -161,6 +161,10 @@ impl<'a> Renaming<'a> {
         to: &'a Dentry,
         name: &CStr,
     ) -> Result<Renaming<'a>> {
+        // The security modules look into the inode of what is to be moved.
+        if old.is_negative() {
+            return Err(ENOENT);
+        }
         let mut raw = bindings::cf_renaming::default();
         let (name, len) = c_text(name);
         // SAFETY: all are referenced for the life of the guard, and the name outlives the call.
@@ -181,7 +185,8 @@ impl<'a> Renaming<'a> {
         Ok(Renaming {
             raw,
             grave: ManuallyDrop::new(grave),
-            _dirs: PhantomData,
+            from,
+            old,
         })
     }
 
@@ -205,11 +210,15 @@ impl<'a> Renaming<'a> {
     /// ENOENT when there is nothing to rename, EEXIST when the target is there; or the
     /// filesystem's.
     pub(crate) fn rename(&self) -> Result {
+        // Only this can have moved it, and C stops the machine when it is told to do so again.
+        if !self.old.is_child_of(self.from) {
+            return Err(ENOENT);
+        }
         if !self.grave.is_negative() {
             return Err(EEXIST);
         }
-        // SAFETY: both parents are locked and are the parents, as `start` has seen; that nobody
-        // changes before this guard is dropped.
+        // SAFETY: both parents are locked, which keeps others from changing anything before this guard
+        // is dropped; they are the parents, as `start` has seen and as was just checked.
         check(unsafe { bindings::cf_rename(&self.raw) }).map(|_| ())
     }
 }

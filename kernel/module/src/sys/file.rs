@@ -15,6 +15,7 @@ use super::plain;
 use core::ptr::NonNull;
 
 /// A counted reference to an open file.
+#[repr(transparent)]
 pub(crate) struct File(NonNull<bindings::file>);
 
 // SAFETY: open files are shared between tasks; their count is atomic.
@@ -39,9 +40,9 @@ impl File {
     }
 
     /// # Safety
-    /// `ptr` points to a pointer to an open file that stays referenced for `'a`.
+    /// `slot` points to null, or to a pointer to an open file that stays there and referenced for `'a`.
     pub(super) unsafe fn from_slot<'a>(slot: *const *mut core::ffi::c_void) -> Option<&'a File> {
-        // SAFETY: the caller's promise; null is the niche of `Option<File>`.
+        // SAFETY: the caller's promise; null is `None`, as `File` is transparent over a `NonNull`.
         unsafe { (*slot.cast::<Option<File>>()).as_ref() }
     }
 

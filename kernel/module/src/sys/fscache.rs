@@ -5,13 +5,15 @@ use super::bindings;
 use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
+use super::errno::EBUSY;
 use super::field::field;
 use super::field::Struct;
 use super::plain;
 use super::text::c_ptr;
 use crate::cache::Cache;
-use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
 use kernel::str::CStr;
@@ -133,6 +135,14 @@ impl Cookie {
     /// Clears `flag`; whether it was set.
     pub(crate) fn clear(&self, flag: CookieFlag) -> bool {
         self.flags().fetch_and(!bit(flag), Ordering::SeqCst) & bit(flag) != 0
+    }
+
+    /// Where the cache keeps its object: null before the lookup and after the withdrawal.
+    pub(super) fn object_slot(&self) -> &AtomicPtr<core::ffi::c_void> {
+        let slot = self.place(field!(fscache_cookie.cache_priv));
+        // SAFETY: the cookie is referenced, and fscache leaves the field to the cache, which uses it
+        // through here only.
+        unsafe { AtomicPtr::from_ptr(slot) }
     }
 
     /// The volume that the object belongs to.
@@ -383,7 +393,10 @@ impl VolumeCookieWeak {
 }
 
 /// A cache cookie: the cache as fscache lists it. Dropping it relinquishes the cache.
-pub(crate) struct CacheCookie(NonNull<bindings::fscache_cache>);
+pub(crate) struct CacheCookie {
+    cache: NonNull<bindings::fscache_cache>,
+    added: AtomicBool,
+}
 
 // SAFETY: shared between tasks; fscache locks what it changes.
 unsafe impl Send for CacheCookie {}
@@ -398,14 +411,21 @@ impl CacheCookie {
     pub(crate) fn acquire(tag: &CStr) -> Result<CacheCookie> {
         // SAFETY: the name outlives the call, which copies it.
         let raw = unsafe { bindings::fscache_acquire_cache(c_ptr(tag)) };
-        check_ptr(raw).map(CacheCookie)
+        Ok(CacheCookie {
+            cache: check_ptr(raw)?,
+            added: AtomicBool::new(false),
+        })
     }
 
     /// Makes the cache live: callbacks may come from now on, and before this returns.
     ///
     /// # Errors
-    /// EBUSY when the cache is not in preparation.
+    /// EBUSY when that has been done already.
     pub(crate) fn add(&self, cache: &Arc<Cache>) -> Result {
+        // C stops the machine when a cache is added that is not in preparation.
+        if self.added.swap(true, Ordering::Relaxed) {
+            return Err(EBUSY);
+        }
         // The reference is given back at once: what keeps the cache alive for fscache is that the
         // cache owns this cookie and withdraws it before it ends.
         let raw = Arc::into_raw(cache.clone());
@@ -416,7 +436,7 @@ impl CacheCookie {
         // and comes before the cache ends.
         check(unsafe {
             bindings::fscache_add_cache(
-                self.0.as_ptr(),
+                self.cache.as_ptr(),
                 super::ops::cache_ops(),
                 raw.cast_mut().cast(),
             )
@@ -427,26 +447,26 @@ impl CacheCookie {
     /// Lets no new access begin and waits for those under way.
     pub(crate) fn withdraw(&self) {
         // SAFETY: `self` holds the cache.
-        unsafe { bindings::fscache_withdraw_cache(self.0.as_ptr()) };
+        unsafe { bindings::fscache_withdraw_cache(self.cache.as_ptr()) };
     }
 
     /// Waits until the last object is gone.
     pub(crate) fn wait_for_objects(&self) {
         // SAFETY: `self` holds the cache.
-        unsafe { bindings::cf_wait_for_objects(self.0.as_ptr()) };
+        unsafe { bindings::cf_wait_for_objects(self.cache.as_ptr()) };
     }
 
     /// Tells fscache that the cache has stopped on an I/O error.
     pub(crate) fn io_error(&self) {
         // SAFETY: `self` holds the cache.
-        unsafe { bindings::fscache_io_error(self.0.as_ptr()) };
+        unsafe { bindings::fscache_io_error(self.cache.as_ptr()) };
     }
 }
 
 impl Drop for CacheCookie {
     fn drop(&mut self) {
         // SAFETY: gives back what `acquire` got.
-        unsafe { bindings::fscache_relinquish_cache(self.0.as_ptr()) };
+        unsafe { bindings::fscache_relinquish_cache(self.cache.as_ptr()) };
     }
 }
 
@@ -458,5 +478,5 @@ pub(super) unsafe fn cache_of<'a>(volume: &VolumeCookie) -> ArcBorrow<'a, Cache>
     // SAFETY: a volume with callbacks has a cache, which is referenced by it.
     let raw = unsafe { (*volume.cache_ptr()).cache_priv };
     // SAFETY: made by `Arc::into_raw` in `add`, and alive during callbacks (see there).
-    unsafe { ArcBorrow::from_raw(ManuallyDrop::new(raw).cast::<Cache>()) }
+    unsafe { ArcBorrow::from_raw(raw.cast::<Cache>()) }
 }

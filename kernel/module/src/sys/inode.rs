@@ -5,7 +5,12 @@ use super::bindings;
 use super::field::field;
 use super::field::Struct;
 use super::plain;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering;
 use kernel::types::Opaque;
+
+/// The bit of an inode's flags that marks it as in use by the kernel.
+const MARK: u32 = bindings::cf_consts_CF_S_KERNEL_FILE;
 
 /// An inode, borrowed from the dentry or file that pins it.
 #[repr(transparent)]
@@ -56,7 +61,14 @@ impl Inode {
     /// Whether the inode is marked as in use by a cache. Without the inode's lock the answer may
     /// be out of date when it arrives.
     pub(crate) fn is_marked(&self) -> bool {
-        self.load(field!(inode.i_flags)) & bindings::cf_consts_CF_S_KERNEL_FILE != 0
+        self.flags().load(Ordering::Relaxed) & MARK != 0
+    }
+
+    fn flags(&self) -> &AtomicU32 {
+        let word = self.place(field!(inode.i_flags));
+        // SAFETY: the inode is pinned. Filesystems change their bits of the word with or without the
+        // inode's lock, atomically where it is without (`inode_set_flags`).
+        unsafe { AtomicU32::from_ptr(word) }
     }
 
     /// Takes the inode's lock.
@@ -75,11 +87,7 @@ pub(crate) struct InodeLock<'a> {
 impl InodeLock<'_> {
     /// Marks the inode as in use by a cache; false when it already was.
     pub(crate) fn mark(&self) -> bool {
-        if self.inode.is_marked() {
-            return false;
-        }
-        self.set_flags(|flags| flags | bindings::cf_consts_CF_S_KERNEL_FILE);
-        true
+        self.inode.flags().fetch_or(MARK, Ordering::Relaxed) & MARK == 0
     }
 
     /// Whether this is the lock of `inode`.
@@ -89,15 +97,7 @@ impl InodeLock<'_> {
 
     /// Takes the mark away.
     pub(crate) fn unmark(&self) {
-        self.set_flags(|flags| flags & !bindings::cf_consts_CF_S_KERNEL_FILE);
-    }
-
-    fn set_flags(&self, change: impl FnOnce(u32) -> u32) {
-        let now = self.inode.load(field!(inode.i_flags));
-        let flags = self.inode.place(field!(inode.i_flags));
-        // SAFETY: the inode is pinned. Its lock, which is held, keeps others from changing the field;
-        // those who read it without the lock see the old or the new value.
-        unsafe { flags.write_volatile(change(now)) };
+        self.inode.flags().fetch_and(!MARK, Ordering::Relaxed);
     }
 }
 

@@ -137,9 +137,11 @@ fn flags(write: bool) -> i32 {
 }
 
 fn transfer_now<T: Transfer>(ki: *mut Kiocb<T>, iter: &mut IovIter<'_>) -> isize {
-    // SAFETY: both shares are still held; the cell hands out the address only.
-    let iocb = unsafe { (*ki).iocb.get() };
-    // SAFETY: as just said; the pointer outlives the borrow, as the submitter's share keeps the file.
+    // The first field; a pointer that was made from a borrow of the field would not be one to the whole,
+    // which `complete` makes of it again.
+    let iocb = ki.cast::<bindings::kiocb>();
+    // SAFETY: both shares are still held; the pointer outlives the borrow, as the submitter's share
+    // keeps the file.
     let file = unsafe { (*ki).file.as_ptr() };
     if T::WRITE {
         // SAFETY: kiocb and file live by the submitter's share until this returns, the iterator by
@@ -198,10 +200,12 @@ unsafe fn put<T>(ki: *mut Kiocb<T>) {
 }
 
 /// While it lives, allocations of this task do not enter filesystem code.
-struct NoFs(u32, PhantomData<*mut ()>);
+#[must_use]
+pub(crate) struct NoFs(u32, PhantomData<*mut ()>);
 
 impl NoFs {
-    fn enter() -> NoFs {
+    /// Until the result is dropped; guards of one task end in the reverse order of their making.
+    pub(crate) fn enter() -> NoFs {
         // SAFETY: changes a flag of the current task, which the guard restores.
         NoFs(unsafe { bindings::cf_memalloc_nofs_save() }, PhantomData)
     }

@@ -7,7 +7,9 @@ use super::dentry::Dentry;
 use super::errno::check;
 use super::errno::check_ptr;
 use super::errno::Result;
+use super::errno::EINVAL;
 use super::errno::ENOENT;
+use super::errno::ENOTDIR;
 use super::field::Struct;
 use super::file::File;
 use super::plain;
@@ -138,9 +140,13 @@ impl Mount {
     /// Makes a file without a name in `dir`, opened for direct I/O both ways.
     ///
     /// # Errors
-    /// The filesystem's.
+    /// ENOTDIR when `dir` is no directory, or the filesystem's.
     pub(crate) fn open_tmpfile(&self, dir: &Dentry, cred: &Cred) -> Result<File> {
-        // SAFETY: all three are referenced for the call; a new reference comes back.
+        if !dir.can_lookup() {
+            return Err(ENOTDIR);
+        }
+        // SAFETY: all three are referenced for the call, and the directory has an inode, which C does
+        // not check; a new reference comes back.
         let raw = unsafe { bindings::cf_tmpfile_open(self.as_ptr(), dir.as_ptr(), cred.as_ptr()) };
         let ptr = check_ptr(raw)?;
         // SAFETY: as just said.
@@ -150,8 +156,11 @@ impl Mount {
     /// Opens an existing regular file for direct I/O both ways.
     ///
     /// # Errors
-    /// The filesystem's.
+    /// EINVAL when it is no regular file, or the filesystem's.
     pub(crate) fn open_file(&self, dentry: &Dentry, cred: &Cred) -> Result<File> {
+        if !dentry.is_reg() {
+            return Err(EINVAL);
+        }
         // SAFETY: as in `open_tmpfile`.
         let raw = unsafe { bindings::cf_file_open(self.as_ptr(), dentry.as_ptr(), cred.as_ptr()) };
         let ptr = check_ptr(raw)?;

@@ -88,8 +88,8 @@ impl Resources {
 
     /// The object.
     pub(crate) fn object(&self) -> Option<&Object> {
-        // Set when the object was looked up, before the access.
-        let object = self.cookie().load(field!(fscache_cookie.cache_priv));
+        // Attached by the lookup, which may still be under way.
+        let object = self.cookie().object_slot().load(Ordering::Acquire);
         // SAFETY: the operation's access keeps the object attached to its cookie.
         unsafe { object.cast::<Object>().as_ref() }
     }

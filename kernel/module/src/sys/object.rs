@@ -33,6 +33,14 @@ pub(crate) enum RefReason {
     Request,
 }
 
+/// Seeded bugs for kernels with KASAN: an object's descriptor does not hold its object.
+const FD_HOLDS_NOTHING: bool = cfg!(any(
+    cachefiles_mutant = "restore-storm--kasan",
+    cachefiles_mutant = "stolen-fd--kasan",
+    cachefiles_mutant = "poll-loop--kasan",
+    cachefiles_mutant = "mount-loops--kasan",
+));
+
 /// A cached object. C's trace events see the prefix; everything else is Rust's.
 #[repr(C)]
 #[pin_data]
@@ -125,6 +133,12 @@ impl Object {
 
     /// Takes another reference.
     pub(crate) fn get(&self, reason: RefReason) -> ObjRef {
+        if FD_HOLDS_NOTHING && reason == RefReason::OndemandFd {
+            return ObjRef {
+                ptr: NonNull::from(self),
+                reason,
+            };
+        }
         // SAFETY: `&self` shows that a reference is held, so that the count is not zero.
         let old = unsafe { bindings::cf_refcount_inc(self.refs.get()) };
         match reason.get_word() {
@@ -237,6 +251,9 @@ impl Drop for ObjRef {
     fn drop(&mut self) {
         let object = self.ptr;
         let (debug_id, cookie_id) = (self.debug_id, self.cookie.debug_id());
+        if FD_HOLDS_NOTHING && self.reason == RefReason::OndemandFd {
+            return;
+        }
         let fscache = self.fscache;
         let word = self.reason.put_word();
         let untraced = match word {

@@ -19,6 +19,8 @@ use crate::interface;
 use crate::io;
 use crate::volume;
 use core::ffi::c_void;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering;
 use kernel::sync::Arc;
 
 /// A table that C only reads.
@@ -85,11 +87,9 @@ unsafe extern "C" fn lookup_cookie(cookie: *mut bindings::fscache_cookie) -> boo
 
 /// Makes `object` the cookie's. To be called once, from the lookup.
 pub(crate) fn attach(cookie: &Cookie, object: ObjRef) {
-    let cookie = cookie.as_ptr();
-    // SAFETY: the lookup is under way, so that nobody else stores or loads the field.
-    let slot = unsafe { core::ptr::addr_of_mut!((*cookie).cache_priv) };
-    // SAFETY: as just said.
-    unsafe { slot.write_volatile(object.into_raw()) };
+    // Operations that want no data may begin before the lookup has ended.
+    let slot = cookie.object_slot();
+    slot.store(object.into_raw(), Ordering::Release);
 }
 
 /// The object that the cookie of a callback has.
@@ -98,20 +98,23 @@ pub(crate) fn attach(cookie: &Cookie, object: ObjRef) {
 /// Called from a callback during which fscache keeps the object attached.
 unsafe fn attached<'a>(cookie: *mut bindings::fscache_cookie) -> Option<&'a Object> {
     // SAFETY: fscache holds the cookie during the callback.
-    let object = unsafe { (*cookie).cache_priv };
+    let slot = unsafe { Cookie::from_ptr(cookie) }.object_slot();
+    let object = slot.load(Ordering::Acquire);
     // SAFETY: null or from `attach`; the caller's promise.
     unsafe { object.cast::<Object>().as_ref() }
 }
 
 unsafe extern "C" fn withdraw_cookie(cookie: *mut bindings::fscache_cookie) {
     // SAFETY: fscache holds the cookie during the callback.
-    let slot = unsafe { &mut (*cookie).cache_priv };
-    // SAFETY: the cookie's own reference, from `attach`; fscache withdraws an object once.
-    let Some(object) = (unsafe { ObjRef::from_raw(*slot) }) else {
+    let slot = unsafe { Cookie::from_ptr(cookie) }.object_slot();
+    let object = slot.load(Ordering::Acquire);
+    // SAFETY: the cookie's own reference, from `attach`; fscache withdraws an object once, when no
+    // operation uses it any more.
+    let Some(object) = (unsafe { ObjRef::from_raw(object) }) else {
         return;
     };
     interface::withdraw_cookie(&object);
-    *slot = core::ptr::null_mut();
+    slot.store(core::ptr::null_mut(), Ordering::Release);
     drop(object);
 }
 
@@ -231,20 +234,44 @@ unsafe extern "C" fn prepare_read(
     let netfs_ino = unsafe { bindings::cf_inode_ino(inode) };
     // SAFETY: where it starts does not change while it is prepared.
     let start = unsafe { (*subreq).start };
-    // SAFETY: how long it is, and its flags, are for whoever prepares it to change.
-    let len = unsafe { &mut (*subreq).len };
+    // SAFETY: netfs holds the subrequest; only the address is taken.
+    let len = unsafe { core::ptr::addr_of_mut!((*subreq).len) };
     // SAFETY: as just said.
-    let flags = unsafe { &mut (*subreq).flags };
+    let flags = unsafe { core::ptr::addr_of_mut!((*subreq).flags) };
+    // SAFETY: how long it is, and its flags, are for whoever prepares it to change.
+    unsafe { prepare(res, start, len, flags, i_size, netfs_ino) }
+}
+
+/// Prepares a read whose length and flags are where `len` and `flags` point. Nothing of it is borrowed
+/// meanwhile: this may wait long for the daemon, and netfs has the subrequest on a list by then.
+///
+/// # Safety
+/// Both are alive during the call; others may read them, but only this changes the length, and
+/// the flags change by bits.
+unsafe fn prepare(
+    res: &Resources,
+    start: u64,
+    len: *mut usize,
+    flags: *mut usize,
+    end: u64,
+    netfs_ino: u64,
+) -> bindings::netfs_io_source {
+    // SAFETY: the caller's promise.
+    let flags = unsafe { AtomicUsize::from_ptr(flags) };
+    let before = flags.load(Ordering::Relaxed);
     let mut wanted = io::Wanted {
         start,
-        len: *len,
-        flags: *flags,
-        end: i_size,
+        // SAFETY: the caller's promise.
+        len: unsafe { len.read_volatile() },
+        flags: before,
+        end,
         netfs_ino,
     };
     let source = io::prepare_read(res, &mut wanted);
-    *len = wanted.len;
-    *flags = wanted.flags;
+    // SAFETY: the caller's promise.
+    unsafe { len.write_volatile(wanted.len) };
+    flags.fetch_or(wanted.flags & !before, Ordering::Relaxed);
+    flags.fetch_and(wanted.flags | !before, Ordering::Relaxed);
     source
 }
 
@@ -295,21 +322,10 @@ unsafe extern "C" fn cachefiles_rs_prepare_ondemand_read(
     if !res.is_ours() {
         return super::netfs::source::INVALID_READ;
     }
-    // SAFETY: the caller's variable, for this call.
-    let len = unsafe { &mut *len };
-    // SAFETY: the caller's variable, for this call.
-    let flags = unsafe { &mut *flags };
-    let mut wanted = io::Wanted {
-        start: u64::try_from(start).unwrap_or(u64::MAX),
-        len: *len,
-        flags: *flags,
-        end: u64::try_from(i_size).unwrap_or(0),
-        netfs_ino: ino,
-    };
-    let source = io::prepare_read(res, &mut wanted);
-    *len = wanted.len;
-    *flags = wanted.flags;
-    source
+    let start = u64::try_from(start).unwrap_or(u64::MAX);
+    let end = u64::try_from(i_size).unwrap_or(0);
+    // SAFETY: the caller's variables, for this call.
+    unsafe { prepare(res, start, len, flags, end, ino) }
 }
 
 // The header declares the function as it is here: otherwise the two have no common type.

@@ -79,12 +79,13 @@ unsafe impl<T: Struct> Argument for Result<&T, Errno> {
     }
 }
 
-// SAFETY: eight bytes, alive while borrowed, for functions that read as many.
-unsafe impl Argument for &[u8; 8] {
+// SAFETY: eight bytes, alive while borrowed, for functions that read as many, perhaps in larger units:
+// they are aligned.
+unsafe impl Argument for &u64 {
     type C = *const core::ffi::c_void;
 
     fn c(self) -> *const core::ffi::c_void {
-        self.as_ptr().cast()
+        core::ptr::from_ref(self).cast()
     }
 }
 
@@ -100,8 +101,8 @@ macro_rules! plain {
     )*};
 }
 
-// What a dentry is, as it is now. A referenced dentry keeps its superblock; a positive one that is
-// referenced stays positive, or turns negative as a whole: each function looks once.
+// What a dentry is, as it is now. Whoever has a dentry has its mount, too, which keeps the superblock
+// (see `Dentry`). A positive one that is referenced stays positive: who removes its name unhashes it.
 plain! {
     fn cf_dentry_inode(dentry: &Dentry) -> *mut bindings::inode;
     fn cf_dentry_is_negative(dentry: &Dentry) -> bool;
@@ -179,7 +180,7 @@ plain! {
     fn cf_trace_coherency(
         object: &Object,
         ino: u64,
-        aux: &[u8; 8],
+        aux: &u64,
         content: u8,
         why: bindings::cachefiles_coherency_trace,
     );

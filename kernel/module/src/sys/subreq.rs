@@ -9,7 +9,9 @@ use super::netfs::IovIter;
 use super::netfs::Resources;
 use super::netfs::Termination;
 use super::plain;
+use crate::pure::dio;
 use crate::pure::dio::Fit;
+use crate::pure::dio::Misfit;
 use core::ptr::NonNull;
 
 /// A part of a client's write that is being prepared or is on its way to the cache.
@@ -59,7 +61,7 @@ impl WritePart {
     }
 
     /// Where the client's file ends, in bytes.
-    pub(crate) fn file_end(&self) -> u64 {
+    fn file_end(&self) -> u64 {
         // SAFETY: a subrequest holds its request; one volatile load, as the writer may move it.
         unsafe { core::ptr::addr_of!((*self.request()).i_size).read_volatile() }
     }
@@ -70,7 +72,7 @@ impl WritePart {
     }
 
     /// Bytes of memory from the beginning of its last piece to the end of the folio that holds it.
-    pub(crate) fn extendable_to(&self) -> usize {
+    fn extendable_to(&self) -> usize {
         // SAFETY: the stream lasts as long as the request; who issues parts is who sets it.
         let len = unsafe { (*self.stream()).submit_extendable_to };
         len as usize
@@ -106,13 +108,23 @@ impl WritePart {
         plain::cf_trace_sreq_refused(self);
     }
 
-    /// Cuts it to whole blocks. `fit` was made of its own start, length and memory.
-    pub(crate) fn cut(&mut self, fit: &Fit) {
+    /// Cuts it to whole blocks; returns how. To be called once.
+    ///
+    /// # Errors
+    /// [`Misfit`] when not one block is whole; the part is as it was then.
+    pub(crate) fn cut(&mut self) -> core::result::Result<Fit, Misfit> {
+        let fit = dio::fit(
+            self.start(),
+            self.len(),
+            self.file_end(),
+            self.extendable_to(),
+        )?;
         // SAFETY: it lasts, and until it is ended it is its issuer's alone. Its iterator has more
         // bytes than are skipped, as there is something left of the part. What is added lies in the
         // folio that holds the part's end: folios are whole blocks long, and `fit` adds no more than
-        // completes the last one.
+        // completes the last one. A second cut would add nothing, as the end is no longer the file's.
         unsafe { bindings::cf_subreq_cut(self.0.as_ptr(), fit.skip, fit.grow, fit.len) };
+        Ok(fit)
     }
 
     fn termination(&self) -> Option<Termination> {

@@ -123,14 +123,21 @@ pub(super) fn reference(
     plain::cf_trace_ref(object, cookie, usage, why);
 }
 
-/// A name was looked up in `dir`, a positive dentry.
+/// A name was looked up in `dir`. Not shown where that has no inode, which the event reads.
 pub(crate) fn lookup(object: Option<&Object>, dir: &Dentry, found: &Result<Dentry>) {
+    if dir.is_negative() {
+        return;
+    }
     let found = found.as_ref().map_err(|e| *e);
     plain::cf_trace_lookup(object, dir, found);
 }
 
-/// A directory was made; both dentries are positive.
+/// A directory was made. Not shown where the filesystem has made it under another dentry: the event
+/// reads both inodes, and C stops the machine there.
 pub(crate) fn mkdir(dir: &Dentry, subdir: &Dentry) {
+    if dir.is_negative() || subdir.is_negative() {
+        return;
+    }
     plain::cf_trace_mkdir(dir, subdir);
 }
 
@@ -159,6 +166,7 @@ pub(crate) fn coherency(object: &Object, backer: &Inode, aux: &[u8], content: u8
     // The event shows this many bytes, whether there are as many or not.
     let mut shown = [0u8; 8];
     shown.iter_mut().zip(aux).for_each(|(to, from)| *to = *from);
+    let shown = u64::from_ne_bytes(shown);
     plain::cf_trace_coherency(object, backer.ino(), &shown, content, why);
 }
 

@@ -46,7 +46,8 @@ impl Hand {
                 }
             }
         };
-        *server = Some(Server::start(device, supply, objects, log)?);
+        let stubborn = options.ignore_errors;
+        *server = Some(Server::start(device, supply, objects, log, stubborn)?);
         Ok(Verdict::passed())
     }
 

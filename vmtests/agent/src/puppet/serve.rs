@@ -224,12 +224,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to answer.
+    /// Begins to answer; a `stubborn` one goes on after whatever error.
     pub fn start(
         device: Arc<OwnedFd>,
         supply: Supply,
         objects: Arc<Objects>,
         log: Arc<Log>,
+        stubborn: bool,
     ) -> Result<Server> {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
@@ -238,7 +239,8 @@ impl Server {
             .spawn(move || {
                 while !seen.load(Ordering::Acquire) {
                     if wait_readable(&device, Duration::from_millis(20))? {
-                        answer(&device, &supply, &objects, &log)?;
+                        let answered = answer(&device, &supply, &objects, &log);
+                        answered.or_else(|error| stubborn.then_some(()).ok_or(error))?;
                     }
                 }
                 Ok(())
@@ -291,7 +293,11 @@ fn answer(device: &OwnedFd, supply: &Supply, objects: &Objects, log: &Log) -> Re
             let size = supply.size(&object.known);
             objects.insert(open.object_id, object);
             let command = format!("copen {},{size}", open.msg_id);
-            write_command(device, &command).with_context(|| command.clone())?;
+            if let Err(error) = write_command(device, &command) {
+                // Nobody can answer it any more under this id.
+                objects.close(open.object_id);
+                return Err(error).context(command);
+            }
             log.reply("open", open.msg_id);
         }
         wire::Message::Read(read) => {

@@ -66,14 +66,17 @@ pub fn alike(what: &str, seen: &Call, expected: &Option<ErrnoName>) -> Result<Ve
 
 /// Whether transfers that have ended did so as they should.
 pub fn finished(what: &str, seen: &Call, step: &ProbeTransfer, ask: &Call) -> Result<Verdict> {
-    if seen.failed > 0 || step.expect_errno.is_some() {
+    if (seen.failed > 0 && !step.ignore_errors) || step.expect_errno.is_some() {
         return alike(what, seen, &step.expect_errno);
     }
     let asked = ask.count * ask.times.max(1) * ask.length;
     let bytes = step.expect_bytes.as_ref().map(size).transpose()?;
+    let wanted = match step.ignore_errors {
+        true => 0,
+        false => bytes.unwrap_or(asked),
+    };
     // A write is rounded out to whole blocks.
-    let least = ask.op == op::WRITE && bytes.is_none();
-    let wanted = bytes.unwrap_or(asked);
+    let least = step.ignore_errors || (ask.op == op::WRITE && bytes.is_none());
     if seen.bytes != wanted && !(least && seen.bytes > wanted) {
         return Ok(Verdict::Failed(format!(
             "{what}: {} bytes were transferred, {wanted} were expected",
@@ -201,6 +204,21 @@ mod tests {
         );
         let said = failed(finished("read", &done(16384, 7), &read, &ask));
         assert!(said.contains("7 of 16384 bytes are wrong"), "{said}");
+        let lenient = ProbeTransfer {
+            ignore_errors: true,
+            ..read
+        };
+        let some = |wrong| Call {
+            bytes: 8192,
+            wrong,
+            ..seen(1, 1, 12)
+        };
+        assert!(matches!(
+            finished("read", &some(0), &lenient, &ask).unwrap(),
+            Verdict::Passed(_)
+        ));
+        let said = failed(finished("read", &some(7), &lenient, &ask));
+        assert!(said.contains("7 of 8192 bytes are wrong"), "{said}");
     }
 
     #[test]

@@ -359,6 +359,9 @@ pub struct ProbeTransfer {
     /// All must fail with this error.
     #[serde(default)]
     pub expect_errno: Option<ErrnoName>,
+    /// Any of them may fail; what was transferred must be right all the same.
+    #[serde(default)]
+    pub ignore_errors: bool,
 }
 
 /// What a cache does when a read meets a hole.
@@ -535,6 +538,9 @@ impl ProbeTransfer {
         let ends = self.expect_errno.is_some() || self.expect_bytes.is_some();
         if self.batch.is_some() && (ends || self.inline || self.expect_wrong.is_some()) {
             return Err("a transfer with `batch` ends in `await_batch`, which says how".to_owned());
+        }
+        if self.ignore_errors && (ends || self.batch.is_some()) {
+            return Err("with `ignore_errors` nothing is expected but right bytes".to_owned());
         }
         Ok(())
     }

@@ -86,6 +86,7 @@ pub(crate) fn example(scenario: &str, outcome: Outcome, reason: &str) -> RunResu
         outcome,
         seconds: 1.25,
         reason: reason.to_owned(),
+        splat: None,
         xfail: None,
         artifacts: format!("runs/{scenario}-6.12-c").into(),
         files: vec!["console.log".to_owned()],

@@ -125,6 +125,10 @@ pub struct RunResult {
     pub seconds: f64,
     /// Why it is not `passed`; empty otherwise.
     pub reason: String,
+    /// The kind of the kernel's complaint that ended it, by its name in
+    /// configs/splats/patterns.yaml; absent where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub splat: Option<String>,
     /// The known failure that was expected, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xfail: Option<Xfail>,

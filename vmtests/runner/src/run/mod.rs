@@ -41,6 +41,7 @@ mod guide;
 mod host;
 mod inspect;
 mod judge;
+mod patience;
 mod steps;
 mod walk;
 
@@ -175,13 +176,9 @@ pub fn run_with(
     };
     result.outcome = verdict.outcome;
     result.reason = verdict.reason;
+    result.splat = verdict.splat;
     result.seconds = began.elapsed().as_secs_f64();
-    xfail::judge(
-        planned.scenario,
-        planned.module,
-        verdict.splat.as_deref(),
-        &mut result,
-    );
+    xfail::judge(planned.scenario, planned.module, &mut result);
     if let Err(error) = markers::end(&dir, &result) {
         result.notes.push(format!("{error:#}"));
     }
@@ -204,6 +201,7 @@ fn begin(common: &Common, planned: &Planned<'_>, artifacts: PathBuf) -> RunResul
         outcome: Outcome::Error,
         seconds: 0.0,
         reason: String::new(),
+        splat: None,
         xfail: None,
         artifacts,
         files: Vec::new(),
@@ -245,7 +243,12 @@ struct Run<'a> {
 impl Run<'_> {
     /// A limit for this machine and this kernel.
     fn scaled(&self, limit: Duration) -> Duration {
-        limit.mul_f64(self.common.scale * f64::from(self.planned.index.guest.limits))
+        limit.mul_f64(self.factor())
+    }
+
+    /// By how much every limit is longer here.
+    fn factor(&self) -> f64 {
+        self.common.scale * f64::from(self.planned.index.guest.limits)
     }
 
     /// Says what is under way.

@@ -187,7 +187,24 @@ struct Variables {
     #[serde(default)]
     params: Vars,
     #[serde(default)]
+    profiles: BTreeMap<String, Vars>,
+    #[serde(default)]
     matrix: Matrix,
+}
+
+impl Variables {
+    /// The parameters on a kernel of this profile; what the command line says comes first.
+    fn params(&self, profile: Option<&str>, overrides: &Overrides) -> Vars {
+        let mut params = self.params.clone();
+        let special = profile.and_then(|profile| self.profiles.get(profile));
+        for (name, value) in &mut params {
+            let special = special.and_then(|vars| vars.get(name));
+            if let Some(given) = overrides.get(name).or(special) {
+                *value = given.clone();
+            }
+        }
+        params
+    }
 }
 
 /// Parses a scenario's text; see [`load_file`].
@@ -249,16 +266,11 @@ impl Reader<'_> {
         overrides: &Overrides,
         index: Option<&Index>,
     ) -> Vec<Scenario> {
-        let mut variables = only(&root, &["params", "matrix"]);
+        let mut variables = only(&root, &["params", "profiles", "matrix"]);
         let variables: Variables = read::read(self.sources, &mut variables)
             .value
             .unwrap_or_default();
-        let mut params = variables.params;
-        for (name, value) in &mut params {
-            if let Some(given) = overrides.get(name) {
-                *value = given.clone();
-            }
-        }
+        let params = variables.params(index.map(|index| index.profile.as_str()), overrides);
         let matrix = variables.matrix.overridden(overrides);
         let combinations = match matrix.count() {
             0 => vec![cases::Case::default()],

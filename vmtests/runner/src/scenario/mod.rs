@@ -12,6 +12,7 @@
 //! In the guest the images' blobs are in `/blobs` (a file per fsid or device), their manifests in
 //! `/fixtures/NAME.manifest.json`, both read-only; `/artifacts` is the run's own folder on the host.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -83,6 +84,9 @@ pub struct Scenario {
     /// Numbers and texts for `${...}`; `--param NAME=VALUE` changes one.
     #[serde(default)]
     pub params: Vars,
+    /// Parameters that have other values on kernels of a profile of configs/profiles, by its name.
+    #[serde(default)]
+    pub profiles: BTreeMap<String, Vars>,
     /// Variables with several values each: every combination is a run of its own.
     #[serde(default)]
     pub matrix: Matrix,

@@ -171,8 +171,13 @@ fn demand(common: &Common, planned: &Planned<'_>, history: &History) -> Demand {
         planned.module.word(),
         common.accel.word(),
     );
+    let cores = match planned.index.guest.leak_scan {
+        // Most of its time such a run looks for lost memory: on one CPU, or asleep.
+        true => planned.scenario.cores().div_ceil(2),
+        false => planned.scenario.cores(),
+    };
     Demand {
-        cores: planned.scenario.cores(),
+        cores,
         memory: memory.saturating_add(overhead),
         seconds: history.seconds(&key).unwrap_or(UNKNOWN),
     }

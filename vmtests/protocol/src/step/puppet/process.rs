@@ -24,6 +24,10 @@ pub struct PuppetServe {
     /// Content made from keys, in place of the blobs.
     #[serde(default)]
     pub content: Option<ServedContent>,
+    /// Goes on after an error of the device or of an object: a READ is then completed without its
+    /// data, and an OPEN whose answer was refused loses its descriptor, so that it is new again.
+    #[serde(default)]
+    pub ignore_errors: bool,
 }
 
 /// What every object of a probe has.

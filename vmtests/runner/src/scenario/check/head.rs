@@ -94,6 +94,18 @@ fn variables(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) {
             }
         }
     }
+    for (profile, values) in head.get("profiles").map_or(&[][..], Node::fields) {
+        for (key, _) in values.fields() {
+            if !scenario.params.contains_key(&key.text) {
+                let message = format!(
+                    "`params` has no `{}`, which `profiles` changes for {}",
+                    key.text, profile.text
+                );
+                let known = scenario.params.keys().map(String::as_str);
+                found.near(key.place, message, &key.text, known);
+            }
+        }
+    }
     let fields = head.get("matrix").map_or(&[][..], Node::fields);
     for ((name, values), (key, node)) in scenario.matrix.0.iter().zip(fields) {
         if head
