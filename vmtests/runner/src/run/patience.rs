@@ -8,10 +8,15 @@
 use anyhow::Context;
 use serde_json::Value;
 use vmtest_protocol::Step;
+use vmtest_protocol::step::DEFAULT_TIMEOUT;
 use vmtest_protocol::value::Span;
 
 /// The fields that say how long something may take, as opposed to how long it is to go on.
-const LIMITS: [&str; 3] = ["timeout", "within", "ready_within"];
+const LIMITS: [&str; 3] = [TIMEOUT, "within", "ready_within"];
+/// A step's own limit.
+const TIMEOUT: &str = "timeout";
+/// The steps inside a step.
+const STEPS: &str = "steps";
 
 /// The step with all limits in it `factor` times as long. One that is a template stays as it is.
 ///
@@ -23,17 +28,32 @@ pub(super) fn stretched(step: &Step, factor: f64) -> anyhow::Result<Step> {
     }
     let what = || format!("cannot stretch the limits in `{}`", step.title());
     let mut value = serde_json::to_value(step).with_context(what)?;
-    stretch(&mut value, factor);
+    stretch_step(&mut value, factor);
     serde_json::from_value(value).with_context(what)
+}
+
+/// A step has a limit also where none is written.
+fn stretch_step(step: &mut Value, factor: f64) {
+    if let Value::Object(fields) = step {
+        let limit = fields.entry(TIMEOUT).or_insert(Value::Null);
+        if limit.is_null() {
+            *limit = Value::String(format!("{}ms", DEFAULT_TIMEOUT.as_millis()));
+        }
+    }
+    stretch(step, factor);
 }
 
 fn stretch(value: &mut Value, factor: f64) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                match longer(value, factor).filter(|_| LIMITS.contains(&name.as_str())) {
-                    Some(text) => *value = Value::String(text),
-                    None => stretch(value, factor),
+                let limit = longer(value, factor).filter(|_| LIMITS.contains(&name.as_str()));
+                match (limit, value) {
+                    (Some(text), value) => *value = Value::String(text),
+                    (None, Value::Array(steps)) if name == STEPS => {
+                        steps.iter_mut().for_each(|step| stretch_step(step, factor));
+                    }
+                    (None, value) => stretch(value, factor),
                 }
             }
         }
@@ -73,6 +93,8 @@ mod tests {
     fn a_limit_that_nobody_wrote_grows_too_and_a_template_is_left_alone() {
         let text = texts("{kill_daemon: {}}", 2.0);
         assert!(text.contains("\"40s\""), "{text}");
+        let text = texts("{spawn: {name: a, steps: [{drop_caches: {}}]}}", 3.0);
+        assert_eq!(text.matches("\"3m\"").count(), 2, "{text}");
         let text = texts("{kill_daemon: {within: \"${n}s\"}}", 2.0);
         assert!(text.contains("\"${n}s\""), "{text}");
     }
