@@ -4,7 +4,7 @@
 //! An object's key becomes a file name, whichever of these is right for it:
 //! - `D` and the key itself, when every byte is printable and none is `/`;
 //! - `S` (big-endian) or `T` (little-endian) and the key's 32-bit words in hexadecimal, with commas
-//!   between them and nothing for a zero, when that is shorter than
+//!   between them and nothing for a zero, when that is shorter (without what is said below) than
 //! - `E`, the number of bytes missing to a multiple of three, and four characters for every three
 //!   bytes, least significant first.
 //!
@@ -12,10 +12,16 @@
 //! to `@ff`; an object is in the one that the low byte of its cookie's key hash names.
 //!
 //! The names are byte for byte those of `fs/cachefiles/key.c` and `volume.c` in Linux 6.12, so that
-//! either module can use the other's cache. A key whose name would not fit is refused: Linux 6.12
-//! keeps the length of a name in one byte, so that such names are cut short and different objects
-//! share a file. Inherited with the format: words are padded with zeros, so a key that is not
-//! printable and the same key with a NUL after it may share a name.
+//! either module can use the other's cache, but for two kinds of keys, whose objects share a file
+//! there with the objects of other keys:
+//! - A key whose name would not fit is refused: Linux 6.12 keeps the length of a name in one byte, and
+//!   such names are cut short.
+//! - A key that is not a whole number of words has its last word padded with zeros, and would be named
+//!   as the key that has those zeros. Here the name of the shorter one ends in `.` and the number of
+//!   bytes missing, which no name of C does. Keys of whole words keep their names: those of 9p, AFS,
+//!   Ceph and SMB are such, and NFS file handles of a Linux server.
+//!
+//! So no two keys have one name.
 
 /// The longest name that a filesystem takes, in bytes.
 pub const NAME_MAX: usize = 255;
@@ -35,6 +41,10 @@ pub enum KeyError {
     /// A volume key with `/` or NUL in it, which no directory name can have.
     NotAName,
 }
+
+/// The seeded bug of the padded-keys mutant: what C does.
+#[allow(unexpected_cfgs)]
+const SHARED_NAMES: bool = cfg!(cachefiles_mutant = "padded-keys");
 
 /// The digits of the three-bytes-in-four encoding.
 const DIGITS: [u8; 64] = *b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-";
@@ -162,6 +172,11 @@ pub fn encode(key: &[u8], out: &mut [u8]) -> Result<usize, KeyError> {
         for (mark, word) in marks.zip(words(key)) {
             name.push(mark);
             name.hex(read(word));
+        }
+        let missing = key.len().wrapping_neg() & 3;
+        if missing != 0 && !SHARED_NAMES {
+            name.push(b'.');
+            name.push(pick(&HEX, u32::try_from(missing).unwrap_or(0)));
         }
     } else {
         let missing = triples.saturating_mul(3).saturating_sub(key.len());

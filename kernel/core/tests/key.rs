@@ -12,6 +12,7 @@ use cachefiles_core::key::KeyError;
 use cachefiles_core::key::KEY_MAX;
 use cachefiles_core::key::NAME_MAX;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn name(key: &[u8]) -> Result<String, KeyError> {
     let mut out = [0; NAME_MAX];
@@ -19,9 +20,15 @@ fn name(key: &[u8]) -> Result<String, KeyError> {
     Ok(String::from_utf8(out[..len].to_vec()).expect("names are ASCII"))
 }
 
-/// The key of a name; of one made of words, with the zeros that pad it.
+/// The key of a name.
 fn decode(name: &str) -> Vec<u8> {
     let (mark, rest) = name.split_at(1);
+    if let ("S" | "T", Some((words, missing))) = (mark, rest.split_once('.')) {
+        let mut key = decode(&format!("{mark}{words}"));
+        let missing: usize = missing.parse().expect("a digit");
+        assert_eq!(key.split_off(key.len() - missing), vec![0; missing]);
+        return key;
+    }
     let word = |text: &str| match text {
         "" => 0,
         text => u32::from_str_radix(text, 16).expect("hexadecimal"),
@@ -53,13 +60,14 @@ fn decode(name: &str) -> Vec<u8> {
     }
 }
 
-/// Keys as erofs, NFS and AFS make them, and then any.
+/// Keys as erofs, NFS and AFS make them, mostly NULs, and then any.
 fn key() -> impl Strategy<Value = Vec<u8>> {
     let bytes = |range| proptest::collection::vec(any::<u8>(), range);
     prop_oneof![
         "[!-.0-~]{0,253}".prop_map(String::into_bytes),
         bytes(0..40),
         bytes(0..256),
+        proptest::collection::vec(prop_oneof![9 => Just(0u8), 1 => any::<u8>()], 0..256),
         proptest::collection::vec(0u32..1000, 1..20)
             .prop_map(|words| words.iter().flat_map(|w| w.to_be_bytes()).collect()),
         proptest::collection::vec(0u32..1000, 1..20)
@@ -69,16 +77,12 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn names_are_those_that_linux_gives() {
-    let cases: [(&[u8], &str); 16] = [
+    let cases: [(&[u8], &str); 12] = [
         (b"", "D"),
         (b"a", "Da"),
         (b"small", "Dsmall"),
         (b"\x7f", "D\x7f"),
-        (b"/", "T2f"),
-        (b" ", "T20"),
-        (b"\xff", "Tff"),
-        (b"\x00", "S"),
-        (b"\x00\x01", "T100"),
+        (b"\x00\x00\x00\x00", "S"),
         (b"\x00\x00\x00\x01", "S1"),
         (b"\x01\x00\x00\x00", "T1"),
         (b"\xde\xad\xbe\xef", "Sdeadbeef"),
@@ -87,9 +91,35 @@ fn names_are_those_that_linux_gives() {
         (b"\xff\xff\xff\xff\xff\xff", "E0--------"),
         (b"\x01\x02\x03\x04\x05\x06\x07\x08", "E118M04kw17w00"),
     ];
+    assert_names(&cases);
+}
+
+fn assert_names(cases: &[(&[u8], &str)]) {
     for (key, expected) in cases {
-        assert_eq!(name(key).as_deref(), Ok(expected), "{}", key.escape_ascii());
+        assert_eq!(
+            name(key).as_deref(),
+            Ok(*expected),
+            "{}",
+            key.escape_ascii()
+        );
     }
+}
+
+#[test]
+fn a_key_that_ends_within_a_word_says_so_in_its_name() {
+    // Linux 6.12 has for each the part before the dot, and so for other keys.
+    assert_names(&[
+        (b"/", "T2f.3"),
+        (b" ", "T20.3"),
+        (b"\xff", "Tff.3"),
+        (b"\x00", "S.3"),
+        (b"\x00\x00", "S.2"),
+        (b"\x00\x00\x00", "S.1"),
+        (b"\x00\x00\x00\x00\x00", "S,.3"),
+        (b"\x00\x01", "T100.2"),
+        (b"\x01\x00\x00", "T1.1"),
+        (b"\x01\x00\x00\x00\x00\x00", "T1,.2"),
+    ]);
 }
 
 #[test]
@@ -152,11 +182,29 @@ proptest! {
             prop_assert!(key.len() > 189);
             return Ok(());
         };
-        let mut padded = key.clone();
-        if name.starts_with(['S', 'T']) {
-            padded.resize(key.len().next_multiple_of(4), 0);
+        prop_assert_eq!(decode(&name), key);
+    }
+
+    #[test]
+    fn keys_that_differ_in_nuls_at_their_ends_have_different_names(key in key()) {
+        let mut names = BTreeSet::new();
+        let stem = key.len() - key.iter().rev().take_while(|byte| **byte == 0).count();
+        for len in stem..=stem + 12 {
+            let mut other = key.clone();
+            other.resize(len, 0);
+            if let Ok(name) = name(&other) {
+                prop_assert!(names.insert(name), "{len} bytes");
+            }
         }
-        prop_assert_eq!(decode(&name), padded);
+    }
+
+    #[test]
+    fn a_key_of_whole_words_is_named_as_by_linux(key in key()) {
+        let mut key = key;
+        key.truncate(key.len() / 4 * 4);
+        if let Ok(name) = name(&key) {
+            prop_assert!(name.starts_with('D') || !name.contains('.'));
+        }
     }
 
     #[test]

@@ -301,7 +301,8 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
     };
     let Ok(mut place) = lookup() else { return };
     if let Some(inode) = place.inode() {
-        if inode.ino() == file.inode().ino() {
+        let keep = cfg!(cachefiles_mutant = "nfs-write-truncate");
+        if inode.ino() == file.inode().ino() || keep {
             return;
         }
         let why = word::IS_STALE;
@@ -365,6 +366,13 @@ pub(crate) fn cull(cache: &Cache, bound: &Bound, dir: &Dentry, name: &CStr) -> R
     // The mark stops the cache from picking it up again.
     if !inode.lock().mark() {
         return Err(EBUSY);
+    }
+    if cfg!(cachefiles_mutant = "distribution-daemon") {
+        inode.lock().unmark();
+        return Ok(());
+    }
+    if cfg!(cachefiles_mutant = "cull-against-lookup") {
+        core::mem::forget(parent.lookup(name));
     }
     match bury(cache, bound, None, parent, dir, &victim, word::WAS_CULLED) {
         Ok(()) => {

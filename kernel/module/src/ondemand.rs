@@ -31,6 +31,9 @@ use crate::sys::trace;
 use crate::sys::user::UserOut;
 use kernel::sync::Arc;
 
+/// How often it is tried to tell the daemon that an object goes.
+const CLOSE_TRIES: u32 = 16;
+
 /// A request on its way to the daemon.
 type Delivery = protocol::Delivery<ObjRef>;
 
@@ -103,8 +106,13 @@ pub(crate) fn clean_object(object: &Object) {
     let cache = &**object.cache();
     if protocol::is_open(cache, anchor.queue()) {
         trace::ondemand_close(object);
-        // A dead cache has no daemon to tell.
-        let _ = send(object, Op::Close);
+        for _ in 0..CLOSE_TRIES {
+            // A dead cache has no daemon to tell. For want of memory it is tried again: a daemon
+            // that does not hear of it keeps its fd, which keeps the object and its cookie.
+            if send(object, Op::Close) != Err(ENOMEM) {
+                break;
+            }
+        }
     }
     protocol::withdraw(cache, anchor.queue());
 }

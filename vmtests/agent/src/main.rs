@@ -6,11 +6,14 @@
 //!   else. It never touches the filesystem under test itself, so nothing there can hang it.
 //! - `worker`: mounts, reads and compares for it, and is killed when a step's time is up.
 //! - `puppet`: plays a daemon by hand, and is killed to see what the kernel does then.
+//!
+//! `client` is a program for scenarios' scripts; `holder` keeps a descriptor open.
 #![deny(unsafe_code)]
 
 mod blocked;
 mod channel;
 mod children;
+mod client;
 mod counters;
 mod engine;
 mod events;
@@ -27,6 +30,10 @@ mod worker;
 
 /// The first argument that makes this program a worker.
 const WORKER: &str = "worker";
+/// The first argument that makes this program hold what its standard input is, until it is killed.
+const HOLDER: &str = "holder";
+/// The first argument with which scenarios' scripts mount and read images.
+const CLIENT: &str = "client";
 /// The first argument that makes this program a puppet.
 const PUPPET: &str = "puppet";
 
@@ -35,6 +42,10 @@ fn main() {
     match role.as_deref() {
         Some(WORKER) => worker::child::main(),
         Some(PUPPET) => puppet::child::main(),
+        Some(CLIENT) => std::process::exit(client::program::main()),
+        Some(HOLDER) => loop {
+            std::thread::park();
+        },
         _ if std::process::id() == 1 => init::main(),
         _ => {
             eprintln!(

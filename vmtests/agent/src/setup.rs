@@ -18,6 +18,8 @@ use vmtest_protocol::message::ModuleFile;
 use vmtest_protocol::message::Setup;
 use vmtest_protocol::message::Share;
 
+use crate::client;
+
 /// How long a disk or share may take to appear: hot-plugged ones come after boot, on a debug kernel
 /// and a busy host long after.
 const DEVICE_LIMIT: Duration = Duration::from_secs(25);
@@ -50,6 +52,7 @@ pub fn base_mounts() -> Result<()> {
 
 /// Carries out a [`Setup`].
 pub fn carry_out(setup: &Setup) -> Result<()> {
+    client::choose(setup.client)?;
     for share in &setup.shares {
         mount_share(share)?;
         if share.at_root {

@@ -223,6 +223,21 @@ pub struct Setup {
     /// virtiofs shares to mount, before anything else is done.
     #[serde(default)]
     pub shares: Vec<Share>,
+    /// Who mounts images.
+    #[serde(default)]
+    pub client: Client,
+}
+
+/// Who mounts images on demand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Client {
+    /// The kernel's erofs.
+    #[default]
+    Erofs,
+    /// The probe, which acquires and reads an image's objects as erofs would.
+    Probe,
 }
 
 /// A module to load.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use vmtest_protocol::message::Client;
 use vmtest_protocol::message::ModuleFile;
 
 use crate::artifacts::Index;
@@ -84,6 +85,8 @@ pub struct Planned<'a> {
     pub module: Module,
     /// On which kernel, and with what else was built for it.
     pub index: &'a Index,
+    /// Who mounts images.
+    pub client: Client,
     /// The guest's root.
     pub initramfs: PathBuf,
     /// Folder under `runs/`.
@@ -107,6 +110,16 @@ impl Planned<'_> {
         let both = [&self.index.guest.append, &self.scenario.needs.kernel.args];
         let both: Vec<&str> = both.iter().map(|text| text.trim()).collect();
         both.join(" ").trim().to_owned()
+    }
+}
+
+impl Planned<'_> {
+    /// Lets the probe mount images on this kernel too, unless the scenario is about erofs itself.
+    pub fn by_probe(&mut self) {
+        let config = &self.scenario.needs.kernel.config;
+        if !config.iter().any(|option| option == EROFS) {
+            self.client = Client::Probe;
+        }
     }
 }
 
@@ -137,6 +150,7 @@ pub fn expand<'a>(
                 scenario,
                 module,
                 index,
+                client: options.client(),
                 initramfs: index.initramfs.clone(),
                 folder: format!("{}-{}-{}", scenario.folder(), index.label(), module.word()),
                 skip: obstacle.or(missing),
@@ -180,11 +194,6 @@ fn absent(asks: Asks, module: Module, index: &Index, options: &Options) -> Optio
     // where it has not.
     let set = options.0.as_ref().ok()?;
     let kernel = format!("kernel {} ({})", index.label(), index.release);
-    if asks.erofs && !set.contains(EROFS) {
-        return Some(format!(
-            "{kernel} cannot mount erofs images over fscache: CONFIG_{EROFS} is not there"
-        ));
-    }
     // The Rust module brings the mode along.
     let lacks = module == Module::C && asks.ondemand && !set.contains(ONDEMAND);
     lacks.then(|| {
@@ -225,6 +234,19 @@ impl Options {
             )),
         })
     }
+
+    /// A kernel whose options are not known is taken for one that has everything.
+    fn client(&self) -> Client {
+        match &self.0 {
+            Ok(set) if !set.contains(EROFS) => Client::Probe,
+            _ => Client::Erofs,
+        }
+    }
+}
+
+/// Who mounts images on the index's kernel.
+pub fn client_of(index: &Index) -> Client {
+    Options::of(index).client()
 }
 
 /// The options of a kernel's configuration file that are `y` or `m`, without `CONFIG_`.
@@ -353,9 +375,8 @@ mod tests {
         };
         assert!(c.as_ref().unwrap().contains("no on-demand mode"), "{c:?}");
         assert_eq!(*rust, None);
-        for skip in skips("[{mount: {image: i, at: /m}}]", &index) {
-            assert!(skip.unwrap().contains("cannot mount erofs images"));
-        }
+        // Images are mounted by whichever client the kernel has.
+        assert_eq!(skips("[{mount: {image: i, at: /m}}]", &index), [None, None]);
         let config = dir.path().join("config");
         fs::write(
             &config,
@@ -364,6 +385,29 @@ mod tests {
         .unwrap();
         let both = "[{start_daemon: {}}, {mount: {image: i, at: /m}}]";
         assert_eq!(skips(both, &index), [None, None]);
+    }
+
+    #[test]
+    fn the_probe_mounts_where_erofs_cannot_or_when_it_is_asked_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = index(dir.path());
+        let config = dir.path().join("config");
+        let plan = |options: &str, kernel: &str, by_probe: bool| {
+            fs::write(&config, options).unwrap();
+            let scenarios = [scenario(kernel)];
+            let mut runs = expand(&scenarios, Some(Module::C), &index);
+            if by_probe {
+                runs[0].by_probe();
+            }
+            (runs[0].client, runs[0].skip.is_some())
+        };
+        let erofs = "CONFIG_EROFS_FS_ONDEMAND=y\n";
+        let about_erofs = "{config: [EROFS_FS_ONDEMAND]}";
+        assert_eq!(plan(erofs, "{}", false), (Client::Erofs, false));
+        assert_eq!(plan(erofs, "{}", true), (Client::Probe, false));
+        assert_eq!(plan("", "{}", false), (Client::Probe, false));
+        assert_eq!(plan(erofs, about_erofs, true), (Client::Erofs, false));
+        assert!(plan("", about_erofs, false).1);
     }
 
     #[test]

@@ -165,6 +165,7 @@ fn pair<'a>(
             scenario,
             module: Module::Rust,
             index,
+            client: matrix::client_of(index),
             initramfs: initramfs.to_owned(),
             folder,
             skip: skip.clone(),

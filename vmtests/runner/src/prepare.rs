@@ -252,5 +252,6 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
         modules: planned.module.files(&needs.module),
         disks,
         shares,
+        client: planned.client,
     }
 }

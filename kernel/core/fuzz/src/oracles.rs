@@ -311,11 +311,7 @@ pub fn key(data: &[u8]) {
         assert_eq!(name, Err(KeyError::TooLong));
     } else {
         assert_eq!(name.as_ref(), Ok(&plain));
-        let mut read_back = key_of(&plain);
-        assert!(read_back.len() >= data.len(), "a part is missing");
-        let padding = read_back.split_off(data.len());
-        assert_eq!(read_back, data);
-        assert!(padding.len() < 4 && padding.iter().all(|byte| *byte == 0));
+        assert_eq!(key_of(&plain), data);
         let short = key::encode(data, &mut out[..plain.len() - 1]);
         assert_eq!(short, Err(KeyError::TooLong));
     }
@@ -370,20 +366,26 @@ fn plain_name(key: &[u8]) -> String {
     } else {
         little
     };
-    if words.len() < dense.len() {
+    if words.len() >= dense.len() {
+        dense
+    } else if key.len() % 4 == 0 {
         words
     } else {
-        dense
+        format!("{words}.{}", 4 - key.len() % 4)
     }
 }
 
 fn key_of(name: &str) -> Vec<u8> {
     let rest = &name[1..];
     let words = |write: fn(u32) -> [u8; 4]| {
-        rest.split(',')
+        let (rest, missing) = rest.split_once('.').unwrap_or((rest, "0"));
+        let mut key: Vec<u8> = rest
+            .split(',')
             .map(|word| if word.is_empty() { "0" } else { word })
             .flat_map(|word| write(u32::from_str_radix(word, 16).unwrap()))
-            .collect()
+            .collect();
+        key.truncate(key.len() - missing.parse::<usize>().unwrap());
+        key
     };
     match &name[..1] {
         "D" => rest.as_bytes().to_vec(),

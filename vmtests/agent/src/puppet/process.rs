@@ -23,6 +23,7 @@ use super::descriptors::TABLE;
 use super::hand::Hand;
 use super::serve::Server;
 use super::serve::Supply;
+use crate::client;
 use crate::engine::lock;
 use crate::worker::child::Verdict;
 use crate::worker::child::judge;
@@ -75,7 +76,7 @@ impl Hand {
             .name("puppet-read".to_owned())
             // Opening may wait for this very daemon, too.
             .spawn(move || {
-                if let Ok(mut file) = TABLE.make(|| std::fs::File::open(&path)) {
+                if let Ok(mut file) = TABLE.make(|| client::open(&path, 0)) {
                     let _ = io::copy(&mut file, &mut io::sink());
                 }
             })

@@ -21,6 +21,7 @@ use super::child::bytes;
 use super::child::describe;
 use super::child::judge;
 use super::content;
+use crate::client;
 
 /// Where the runner's share puts blobs.
 const BLOBS: &str = "/blobs";
@@ -47,12 +48,8 @@ fn read_with(
     mut comparison: Option<Comparison>,
 ) -> Result<Verdict> {
     let what = format!("reading {}", step.path);
-    let opened = File::open(&step.path).and_then(|mut file| {
-        if let Some(offset) = offset {
-            file.seek(SeekFrom::Start(offset))?;
-        }
-        Ok(file.take(length.unwrap_or(u64::MAX)))
-    });
+    let opened = client::open(&step.path, offset.unwrap_or(0))
+        .map(|file| file.take(length.unwrap_or(u64::MAX)));
     let mut hasher = Sha256::new();
     // An error of what is compared with is not one of the file that is read.
     let mut trouble = None;

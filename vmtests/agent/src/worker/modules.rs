@@ -43,6 +43,16 @@ pub fn load_module(step: &LoadModule, known: &[ModuleFile]) -> Result<Verdict> {
     ))
 }
 
+/// Loads a module of the guest, with what it depends on; one that is loaded already stays as it is.
+pub fn load_plain(name: &str) -> Result<()> {
+    let path = file_of(name, Path::new(FOLDER))?;
+    load_needed(&path, &mut BTreeSet::new())?;
+    match insmod(&path, "")? {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("insmod {}", path.display())),
+    }
+}
+
 fn insmod(path: &Path, params: &str) -> Result<rustix::io::Result<()>> {
     let params = CString::new(params).context("module parameters contain NUL")?;
     let file =

@@ -2,6 +2,7 @@
 //! Steps that mount and unmount.
 
 use std::ffi::CString;
+use std::io;
 use std::path::Path;
 
 use anyhow::Context;
@@ -11,10 +12,10 @@ use rustix::mount::UnmountFlags;
 use vmtest_protocol::step::Mount;
 use vmtest_protocol::step::MountFs;
 use vmtest_protocol::step::Umount;
-use vmtest_protocol::value::ErrnoName;
 
 use super::child::Verdict;
 use super::child::judge;
+use crate::client;
 use crate::setup;
 
 /// Options that `mount(2)` wants as flags, and that no filesystem would understand.
@@ -51,27 +52,31 @@ fn split(options: &str, mut flags: MountFlags) -> (MountFlags, String) {
 }
 
 /// Mounts, with a mount point made if absent.
-fn mount_at(
+fn try_mount(
     fs: &str,
     source: &str,
     at: &str,
     options: &str,
     flags: MountFlags,
-    expect_errno: &Option<ErrnoName>,
-) -> Result<Verdict> {
+) -> Result<io::Result<()>> {
     let (flags, data) = split(options, flags);
     let data = CString::new(data).context("mount options contain NUL")?;
     make_mount_point(at)?;
     let result = rustix::mount::mount(source, Path::new(at), fs, flags, data.as_c_str());
+    Ok(result.map_err(Into::into))
+}
+
+/// A mount as a program's command line.
+fn shown(fs: &str, source: &str, at: &str, options: &str, flags: MountFlags) -> String {
+    let (flags, _) = split(options, flags);
     let mut shown = options.to_owned();
     if flags.contains(MountFlags::RDONLY) && !options.split(',').any(|option| option == "ro") {
         shown = format!("ro,{options}").trim_end_matches(',').to_owned();
     }
-    let what = match shown.is_empty() {
+    match shown.is_empty() {
         true => format!("mount -t {fs} {source} {at}"),
         false => format!("mount -t {fs} -o {shown} {source} {at}"),
-    };
-    Ok(judge(&what, result.map_err(Into::into), expect_errno))
+    }
 }
 
 /// Makes the folder on which something is to be mounted.
@@ -91,18 +96,25 @@ fn image_options(step: &Mount) -> String {
     options.join(",")
 }
 
+/// Mounts an image, by whichever client this guest has.
+pub fn mount_now(step: &Mount) -> Result<io::Result<()>> {
+    if client::is_probe() {
+        return client::mount(step);
+    }
+    let options = image_options(step);
+    try_mount("erofs", "none", &step.at, &options, MountFlags::RDONLY)
+}
+
 /// Carries out a `mount` step.
 pub fn mount(step: &Mount) -> Result<Verdict> {
+    let by = match client::is_probe() {
+        true => "by the probe: ",
+        false => "",
+    };
     let options = image_options(step);
-    let flags = MountFlags::RDONLY;
-    mount_at(
-        "erofs",
-        "none",
-        &step.at,
-        &options,
-        flags,
-        &step.expect_errno,
-    )
+    let what = shown("erofs", "none", &step.at, &options, MountFlags::RDONLY);
+    let result = mount_now(step)?;
+    Ok(judge(&format!("{by}{what}"), result, &step.expect_errno))
 }
 
 /// Carries out a `mount_fs` step.
@@ -118,14 +130,18 @@ pub fn mount_fs(step: &MountFs) -> Result<Verdict> {
     let mut flags = MountFlags::empty();
     flags.set(MountFlags::RDONLY, step.read_only);
     let options = step.options.as_deref().unwrap_or("");
-    mount_at(
-        &step.fs,
-        &source,
-        &step.at,
-        options,
-        flags,
-        &step.expect_errno,
-    )
+    let what = shown(&step.fs, &source, &step.at, options, flags);
+    let result = try_mount(&step.fs, &source, &step.at, options, flags)?;
+    Ok(judge(&what, result, &step.expect_errno))
+}
+
+/// Unmounts an image, by whichever client has mounted it.
+pub fn umount_now(at: &str) -> Result<io::Result<()>> {
+    if let Some(result) = client::umount(at)? {
+        return Ok(result);
+    }
+    let result = rustix::mount::unmount(Path::new(at), UnmountFlags::empty());
+    Ok(result.map_err(Into::into))
 }
 
 /// Carries out a `umount` step.
@@ -140,9 +156,15 @@ pub fn umount(step: &Umount) -> Result<Verdict> {
         flags |= UnmountFlags::FORCE;
         what.push_str(" -f");
     }
-    let result = rustix::mount::unmount(Path::new(&step.at), flags);
-    let what = format!("{what} {}", step.at);
-    Ok(judge(&what, result.map_err(Into::into), &step.expect_errno))
+    let result = match flags.is_empty() {
+        true => umount_now(&step.at)?,
+        false => rustix::mount::unmount(Path::new(&step.at), flags).map_err(Into::into),
+    };
+    Ok(judge(
+        &format!("{what} {}", step.at),
+        result,
+        &step.expect_errno,
+    ))
 }
 
 #[cfg(test)]

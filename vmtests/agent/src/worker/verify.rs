@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -25,6 +28,8 @@ use super::child::describe;
 use super::files;
 use super::manifest::Entry;
 use super::manifest::Manifest;
+use crate::client::Image;
+use crate::client::ranges;
 
 /// Differences that are told one by one; of more only the number is told.
 const TOLD: usize = 8;
@@ -43,6 +48,10 @@ pub fn verify(step: &Verify) -> Result<Verdict> {
         Some(errno) => Some(errno.get().map_err(anyhow::Error::msg)?),
         None => None,
     };
+    if let Some(image) = Image::at(root)? {
+        let report = check_image(&image, &entries, threads, expect, whole)?;
+        return Ok(report.verdict(&step.image, root));
+    }
     let report = check(root, &entries, threads, expect, whole);
     Ok(report.verdict(&step.image, root))
 }
@@ -99,6 +108,57 @@ pub fn check(
     expect: Option<Errno>,
     whole: bool,
 ) -> Report {
+    let mut report = each(entries, threads, |entry| match expect {
+        Some(errno) => must_fail(File::open(root.join(entry.path())), errno),
+        None => compare(root, entry),
+    });
+    if whole {
+        match strangers(root, entries) {
+            Ok(strangers) => report
+                .differences
+                .extend(strangers.map(|path| format!("{path}: not in the manifest"))),
+            Err(error) => report.differences.push(format!("{error:#}")),
+        }
+    }
+    report
+}
+
+/// Compares what stands for `entries` in an image that the probe has mounted; with `whole`, also its
+/// first page, and the objects of its devices.
+fn check_image(
+    image: &Image,
+    entries: &[&Entry],
+    threads: usize,
+    expect: Option<Errno>,
+    whole: bool,
+) -> Result<Report> {
+    let (manifest, parts) = image.parts()?;
+    let named = manifest.files.iter().map(Entry::path);
+    let parts: BTreeMap<&str, Range<u64>> = named.zip(parts).collect();
+    let mut report = each(entries, threads, |entry| {
+        let part = parts.get(entry.path()).cloned().context("no such part")?;
+        match expect {
+            Some(errno) => must_fail(Ok(image.open(0, part)), errno),
+            None => image.compare(0, part),
+        }
+    });
+    if whole {
+        let mut more = vec![(0, 0..ranges::PAGE)];
+        for object in 1..image.objects() {
+            more.push((object, image.whole(object)?));
+        }
+        for (object, part) in more {
+            match image.compare(object, part) {
+                Ok(bytes) => report.bytes += bytes,
+                Err(why) => report.differences.push(format!("object {object}: {why:#}")),
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Compares each of `entries` by `one`, several at once.
+fn each(entries: &[&Entry], threads: usize, one: impl Fn(&Entry) -> Result<u64> + Sync) -> Report {
     let next = AtomicUsize::new(0);
     let enough = AtomicBool::new(false);
     let report = Mutex::new(Report::default());
@@ -107,10 +167,7 @@ pub fn check(
             let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 return;
             };
-            let found = match expect {
-                Some(errno) => must_fail(root, entry, errno).map(|()| 0),
-                None => compare(root, entry),
-            };
+            let found = one(entry);
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             report.entries += 1;
             match found {
@@ -135,16 +192,7 @@ pub fn check(
             work();
         }
     });
-    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if whole {
-        match strangers(root, entries) {
-            Ok(strangers) => report
-                .differences
-                .extend(strangers.map(|path| format!("{path}: not in the manifest"))),
-            Err(error) => report.differences.push(format!("{error:#}")),
-        }
-    }
-    report
+    report.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Compares one entry; the number of bytes that were read for it.
@@ -184,11 +232,10 @@ fn compare(root: &Path, entry: &Entry) -> Result<u64> {
     }
 }
 
-/// Opens a file, which must work, and reads it, which must fail.
-fn must_fail(root: &Path, entry: &Entry, errno: Errno) -> Result<()> {
-    let file = File::open(root.join(entry.path())).map_err(say)?;
-    match files::digest(file) {
-        Err(error) if error.raw_os_error() == Some(errno.0) => Ok(()),
+/// Reads what was opened, which must have worked: it must fail.
+fn must_fail(opened: io::Result<impl Read>, errno: Errno) -> Result<u64> {
+    match files::digest(opened.map_err(say)?) {
+        Err(error) if error.raw_os_error() == Some(errno.0) => Ok(0),
         Err(error) => anyhow::bail!("{}, {errno} was expected", describe(&error)),
         Ok((_, got)) => anyhow::bail!("{got} bytes could be read, {errno} was expected"),
     }

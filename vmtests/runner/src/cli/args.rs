@@ -65,6 +65,9 @@ pub(super) struct RunArgs {
     /// Boot every machine, instead of restoring a memory snapshot of one that booted before
     #[arg(long)]
     pub cold: bool,
+    /// Mount images by the probe on kernels whose erofs could do it, too
+    #[arg(long)]
+    pub by_probe: bool,
     /// Makes all choices by chance again as the run did whose results name this seed
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,

@@ -24,7 +24,13 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, Refused> {
         .iter()
         .map(|set| (&set.index, set.scenarios.as_slice()))
         .collect();
-    let pairs = mutants::plan(&sets, filter).map_err(Refused::input)?;
+    let mut pairs = mutants::plan(&sets, filter).map_err(Refused::input)?;
+    if args.by_probe {
+        for pair in &mut pairs {
+            pair.control.by_probe();
+            pair.mutant.by_probe();
+        }
+    }
     let mut report = mutants::Report::begin(&args.out, &pairs).map_err(Refused::setup)?;
     for line in report.skipped() {
         ready.progress.line(&line);

@@ -110,6 +110,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<i32, Refused> {
         scenario: &scenario,
         module,
         index: &index,
+        client: record.client,
         initramfs,
         folder: record.folder.clone(),
         skip: None,

@@ -28,6 +28,9 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, Refused> {
     for Set { index, scenarios } in &ready.sets {
         runs.extend(matrix::expand(scenarios, args.module, index));
     }
+    if args.by_probe {
+        runs.iter_mut().for_each(Planned::by_probe);
+    }
     let mut results = Results::begin(&args.out).map_err(Refused::setup)?;
     if let Some(shard) = args.shard {
         let durations = match &args.durations {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
+use vmtest_protocol::message::Client;
 use vmtest_protocol::template::Var;
 
 use crate::accel::Accel;
@@ -47,6 +48,9 @@ pub struct Record {
     pub lines: Vec<usize>,
     /// `rust` or `c`.
     pub module: String,
+    /// Who mounted images.
+    #[serde(default)]
+    pub client: Client,
     /// What all choices by chance came from.
     pub seed: u64,
     /// How guest instructions were executed.
@@ -140,6 +144,7 @@ pub fn record(
         case: planned.scenario.case.0.clone(),
         lines: planned.scenario.lines.clone(),
         module: result.module.clone(),
+        client: planned.client,
         seed: result.seed,
         accel: common.accel,
         snapshots: common.snapshots.is_on(),

@@ -41,6 +41,7 @@ mod guide;
 mod host;
 mod inspect;
 mod judge;
+mod patience;
 mod steps;
 mod walk;
 
@@ -242,7 +243,12 @@ struct Run<'a> {
 impl Run<'_> {
     /// A limit for this machine and this kernel.
     fn scaled(&self, limit: Duration) -> Duration {
-        limit.mul_f64(self.common.scale * f64::from(self.planned.index.guest.limits))
+        limit.mul_f64(self.factor())
+    }
+
+    /// By how much every limit is longer here.
+    fn factor(&self) -> f64 {
+        self.common.scale * f64::from(self.planned.index.guest.limits)
     }
 
     /// Says what is under way.

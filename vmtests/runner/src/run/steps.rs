@@ -13,6 +13,7 @@ use vmtest_protocol::template::Vars;
 use super::Run;
 use super::Verdict;
 use super::judge::splat_text;
+use super::patience;
 use crate::evidence;
 use crate::faults::Faults;
 use crate::prepare::Prepared;
@@ -130,9 +131,11 @@ impl Run<'_> {
             .and_then(|step| step.limit())
             .map_err(|error| Stop::error(what, error))?;
         let limit = self.scaled(limit);
+        let stretched = patience::stretched(step, self.factor())
+            .map_err(|error| Stop::error(what, format!("{error:#}")))?;
         let run = ToAgent::Run {
             id,
-            step: Box::new(step.clone()),
+            step: Box::new(stretched),
             vars: vars.clone(),
             timeout_ms: limit.as_millis() as u64,
         };
