@@ -18,6 +18,7 @@ use crate::Builder;
 use crate::cache;
 use crate::cache::Cache;
 use crate::erofs;
+use crate::foreign;
 use crate::guest;
 use crate::index::Index;
 use crate::index::SCHEMA;
@@ -326,6 +327,11 @@ fn build_one(
         let path = initramfs::build(builder, &kernel, &ours, &own)?;
         mutants.insert(name.clone(), path);
     }
+    let foreign = foreign::build(builder)?;
+    let mut images = erofs::build(builder, &[])?;
+    images.insert(foreign::NAME.to_owned(), foreign.image);
+    let mut programs = programs::build(builder)?;
+    programs.insert(foreign::NAME.to_owned(), foreign.programs);
     let index = Index {
         schema: SCHEMA,
         kernel: kernel.name.clone(),
@@ -339,8 +345,8 @@ fn build_one(
         initramfs,
         modules,
         mutants,
-        images: erofs::build(builder, &[])?,
-        programs: programs::build(builder)?,
+        images,
+        programs,
     };
     let mut text = serde_json::to_vec_pretty(&index)?;
     text.push(b'\n');

@@ -24,7 +24,7 @@ const RECIPE: u32 = 1;
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// What they are built for. The GNU target links statically as well as musl's does, and its
 /// standard library is there wherever a Rust toolchain is.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The packages, each of which makes a program of the same name.
 const PACKAGES: [&str; 2] = ["vmtest-agent", "cachefilesd"];
 
@@ -110,7 +110,7 @@ fn source_key(root: &Path) -> Result<String> {
 }
 
 /// Static, and with no trace of the folders it was built in.
-fn rust_flags(root: &Path) -> Result<Vec<String>> {
+pub(crate) fn rust_flags(root: &Path) -> Result<Vec<String>> {
     let home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
@@ -125,14 +125,15 @@ fn rust_flags(root: &Path) -> Result<Vec<String>> {
     Ok(flags)
 }
 
-fn version(program: &str, root: &Path) -> Result<String> {
+/// What a tool says of its version, in the checkout.
+pub(crate) fn version(program: &str, root: &Path) -> Result<String> {
     let mut ask = command::clean(program);
     ask.arg("-vV").current_dir(root);
     command::output("asking for a tool's version", ask)
 }
 
 /// Refuses a program that needs a loader, which the guest does not have.
-fn check_static(program: &Path) -> Result<()> {
+pub(crate) fn check_static(program: &Path) -> Result<()> {
     let bytes = std::fs::read(program)?;
     if let Some(reason) = needs_loader(&bytes) {
         bail!(

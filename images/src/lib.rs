@@ -15,6 +15,7 @@ pub mod cpio;
 pub mod digest;
 pub mod erofs;
 pub mod filelock;
+pub mod foreign;
 pub mod guest;
 pub mod index;
 pub mod initramfs;

@@ -72,6 +72,24 @@ impl Tracer {
         Ok(())
     }
 
+    /// How often each of the events that are being recorded came, by name; nothing without a trace.
+    /// Lost events are an error, as in `stop`.
+    pub fn counts(&self) -> Result<Vec<(&str, u64)>> {
+        if self.enabled.is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = fs::read_to_string(Path::new(TRACEFS).join("trace"))
+            .context("cannot read the trace")?;
+        if let Some(lost) = lost(&text) {
+            bail!("{lost} trace events were lost: raise `buffer_kib`, or filter more");
+        }
+        let names = self.enabled.iter().filter_map(|folder| {
+            let (_, name) = folder.rsplit_once('/')?;
+            Some((name, count(&text, name)))
+        });
+        Ok(names.collect())
+    }
+
     /// What the last trace recorded.
     pub fn recorded(&self) -> Result<String> {
         match &self.text {
@@ -101,9 +119,28 @@ fn lost(text: &str) -> Option<u64> {
     (written > kept).then(|| written - kept)
 }
 
+/// How many lines of a trace are about an event.
+fn count(text: &str, event: &str) -> u64 {
+    let mark = format!(": {event}: ");
+    let events = text.lines().filter(|line| !line.starts_with('#'));
+    events.filter(|line| line.contains(&mark)).count() as u64
+}
+
 #[cfg(test)]
 mod tests {
+    use super::count;
     use super::lost;
+
+    #[test]
+    fn events_are_counted_by_their_whole_name() {
+        let text = "# a comment: cachefiles_read: x\n\
+                    cat-80 [000] ..... 2.1: cachefiles_read: o=00000001\n\
+                    cat-80 [001] ..... 2.2: cachefiles_ondemand_read: o=00000001\n\
+                    cat-80 [001] ..... 2.3: cachefiles_read: o=00000002\n";
+        assert_eq!(count(text, "cachefiles_read"), 2);
+        assert_eq!(count(text, "cachefiles_ondemand_read"), 1);
+        assert_eq!(count(text, "cachefiles_ondemand_open"), 0);
+    }
 
     #[test]
     fn lost_events_are_noticed() {

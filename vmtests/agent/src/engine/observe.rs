@@ -61,6 +61,13 @@ impl Context {
         for (ev, count) in tally.lines {
             counters.insert(format!("daemon.{ev}"), count as i64);
         }
+        let tracer = lock(&agent.tracer);
+        for (event, count) in tracer
+            .counts()
+            .map_err(|error| wrong(format!("{error:#}")))?
+        {
+            counters.insert(format!("trace.{event}"), count as i64);
+        }
         Ok(counters)
     }
 

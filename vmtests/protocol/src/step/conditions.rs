@@ -17,6 +17,8 @@ use crate::value::Size;
 /// - `requests.open`, `.read`, `.close`: requests that anyone read from the device in this run;
 ///   `requests.replied`; `requests.outstanding`: read, and not yet replied to.
 /// - `daemon.fill`, `daemon.cull`, ...: lines of the daemons' event logs by their `ev`.
+/// - `trace.EVENT`: how often each of the events came that `start_trace` records, until `stop_trace`;
+///   `trace.cachefiles_ondemand_read` counts requests whoever reads them, a foreign daemon, too.
 /// - `fscache.SECTION.FIELD`: /proc/fs/fscache/stats in lower case, such as `fscache.nospace.nwr`;
 ///   `fscache.downops.dl` counts what network filesystems asked their servers for.
 /// - `caches.vols`, `.objs`, `.access`, `.count`: /proc/fs/fscache/caches, summed over all caches.

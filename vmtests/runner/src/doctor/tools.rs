@@ -22,9 +22,10 @@ const DISK_TOOLS: [(&str, &str, &str, bool); 2] = [
 ];
 
 /// Programs of a kernel's build beside the compilers, and their packages.
-const BUILD_TOOLS: [(&str, &str); 14] = [
+const BUILD_TOOLS: [(&str, &str); 15] = [
     ("make", "make"),
     ("gcc", "gcc"),
+    ("cmake", "cmake"),
     ("flex", "flex"),
     ("bison", "bison"),
     ("bc", "bc"),

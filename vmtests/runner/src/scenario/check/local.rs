@@ -159,6 +159,7 @@ const FAMILIES: &[&str] = &[
     "daemon.",
     "fscache.",
     "memory.",
+    "trace.",
     "free_percent:",
     "free_bytes:",
 ];
@@ -177,6 +178,7 @@ fn counter(found: &mut Findings<'_>, node: &Node, name: &str) {
             let help = match name.split(['.', ':']).next().unwrap_or_default() {
                 "fscache" => "fscache.SECTION.FIELD as in /proc/fs/fscache/stats, in lower case",
                 "memory" => "memory.FIELD as in /proc/meminfo, in lower case",
+                "trace" => "trace.EVENT, one that `start_trace` records",
                 "daemon" => "daemon.EVENT, an `ev` of its event log",
                 _ => "a path in the guest follows, such as `free_percent:/cache`",
             };
