@@ -59,15 +59,12 @@ impl Tracer {
             write(&format!("{folder}/enable"), "0")?;
             write(&format!("{folder}/filter"), "0")?;
         }
-        let text = fs::read_to_string(Path::new(TRACEFS).join("trace"))
-            .context("cannot read the trace")?;
+        let text = read()?;
         if Path::new(ARTIFACTS).is_dir() {
             let file = Path::new(ARTIFACTS).join("trace.txt");
             fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
         }
-        if let Some(lost) = lost(&text) {
-            bail!("{lost} trace events were lost: raise `buffer_kib`, or filter more");
-        }
+        complete(&text)?;
         self.text = Some(text);
         Ok(())
     }
@@ -78,11 +75,8 @@ impl Tracer {
         if self.enabled.is_empty() {
             return Ok(Vec::new());
         }
-        let text = fs::read_to_string(Path::new(TRACEFS).join("trace"))
-            .context("cannot read the trace")?;
-        if let Some(lost) = lost(&text) {
-            bail!("{lost} trace events were lost: raise `buffer_kib`, or filter more");
-        }
+        let text = read()?;
+        complete(&text)?;
         let names = self.enabled.iter().filter_map(|folder| {
             let (_, name) = folder.rsplit_once('/')?;
             Some((name, count(&text, name)))
@@ -107,6 +101,19 @@ fn write(file: &str, text: &str) -> Result<()> {
             path.display()
         )
     })
+}
+
+/// What has been recorded so far.
+fn read() -> Result<String> {
+    fs::read_to_string(Path::new(TRACEFS).join("trace")).context("cannot read the trace")
+}
+
+/// An error when events were lost.
+fn complete(text: &str) -> Result<()> {
+    match lost(text) {
+        Some(lost) => bail!("{lost} trace events were lost: raise `buffer_kib`, or filter more"),
+        None => Ok(()),
+    }
 }
 
 /// How many events did not fit, from the head of the trace.

@@ -18,9 +18,7 @@ use rustix::process::PidfdGetfdFlags;
 
 use crate::sys;
 use crate::worker::modules;
-
-/// Advice of a cookie: the daemon says how large its object is (include/linux/fscache.h).
-const WANT_CACHE_SIZE: u64 = 0x04;
+use crate::worker::probe::WANT_CACHE_SIZE;
 
 /// The open device.
 pub struct Session(OwnedFd);

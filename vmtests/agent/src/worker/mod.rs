@@ -49,7 +49,7 @@ pub mod modules;
 pub mod mounts;
 mod names;
 mod paths;
-mod probe;
+pub mod probe;
 mod probe_keys;
 mod probe_verdict;
 mod remount;

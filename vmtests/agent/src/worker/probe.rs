@@ -45,7 +45,8 @@ use crate::sys;
 
 /// Advice of a cookie (include/linux/fscache.h).
 const SINGLE_CHUNK: u64 = 0x01;
-const WANT_CACHE_SIZE: u64 = 0x04;
+/// As above: the daemon says how large its object is.
+pub const WANT_CACHE_SIZE: u64 = 0x04;
 /// An invalidation's flag: because of a direct write.
 const DIO_WRITE: u64 = 0x01;
 /// Batches of transfers that are waited for at once have numbers from here on.
