@@ -142,7 +142,10 @@ impl Object {
 
 fn new_object(cookie: &Cookie, volume: Arc<Volume>) -> Result<ObjRef> {
     // Before the cookie can be seen as being created, when operations may begin on it.
-    let any_client = cfg!(cachefiles_mutant = "mode-mismatch");
+    let any_client = cfg!(any(
+        cachefiles_mutant = "mode-mismatch",
+        cachefiles_mutant = "nfs-ondemand-cache"
+    ));
     if volume.cache().is_ondemand() && !cookie.wants_cache_size() && !any_client {
         pr_err!("WANT_CACHE_SIZE is needed for on-demand mode\n");
         return Err(EINVAL);
