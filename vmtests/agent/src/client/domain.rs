@@ -13,6 +13,8 @@ use anyhow::Result;
 use rustix::fs::FlockOperation;
 use serde::Deserialize;
 use serde::Serialize;
+use sha2::Digest;
+use sha2::Sha256;
 
 use super::FOLDER;
 use super::holder;
@@ -48,7 +50,7 @@ pub struct Place {
 
 impl Locked {
     fn of(domain: &str) -> Result<Locked> {
-        let path = Path::new(FOLDER).join(format!("domain%{}", domain.replace('/', "%")));
+        let path = record_path(domain);
         let at = path.with_extension("lock");
         let lock = File::create(&at).with_context(|| format!("cannot make {}", at.display()))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
@@ -72,6 +74,12 @@ impl Locked {
         let text = serde_json::to_vec(record).context("a record as JSON")?;
         fs::write(&self.path, text).with_context(|| format!("cannot write {}", self.path.display()))
     }
+}
+
+/// The file of a domain's record: a domain may have any bytes and be as long as a name may be.
+fn record_path(domain: &str) -> PathBuf {
+    let digest = Sha256::digest(domain);
+    Path::new(FOLDER).join(format!("domain%{digest:x}"))
 }
 
 /// Takes numbers for `cookies` cookies of one more image; the first image acquires the volume.
@@ -120,4 +128,17 @@ pub fn leave(domain: &str, session: Session) -> Result<io::Result<()>> {
     drop(session);
     holder::end(record.holder)?;
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_domain_has_a_file_of_its_own_whose_name_fits() {
+        let name = |domain: &str| record_path(domain).file_name().unwrap().to_owned();
+        assert!(name(&"x".repeat(250)).len() + ".lock".len() <= 255);
+        assert_ne!(name("a/b"), name("a%b"));
+        assert!(!name("../../up").to_string_lossy().contains(['/', '.']));
+    }
 }
