@@ -333,12 +333,14 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
 /// EBUSY when the cache uses it, ENOENT or ESTALE when it is not there, EIO for a name that cannot
 /// be one.
 fn look_up_for_cull(cache: &Cache, parent: &DirLock<'_>, name: &CStr) -> Result<Dentry> {
+    let anything = cfg!(any(
+        cachefiles_mutant = "cull-rules",
+        cachefiles_mutant = "device-classic"
+    ));
     match parent.lookup(name) {
         Ok(victim) => match victim.inode() {
             None => Err(ENOENT),
-            Some(inode) if inode.is_marked() && !cfg!(cachefiles_mutant = "cull-rules") => {
-                Err(EBUSY)
-            }
+            Some(inode) if inode.is_marked() && !anything => Err(EBUSY),
             Some(_) => Ok(victim),
         },
         // Probably retired by the filesystem that it belonged to.
