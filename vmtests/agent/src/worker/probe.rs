@@ -303,7 +303,7 @@ impl Probe {
             flags: set(flag::ONDEMAND, step.ondemand)
                 | set(flag::ASYNC, step.by_call)
                 | set(flag::INLINE, step.inline)
-                | set(flag::VERIFY, op == op::READ)
+                | set(flag::VERIFY, op == op::READ && !step.unseen)
                 | set(flag::HOLES_CLEAR, step.holes == Holes::Clear)
                 | set(flag::HOLES_FAIL, step.holes == Holes::Fail)
                 | set(flag::ALLOCATED, step.allocated),

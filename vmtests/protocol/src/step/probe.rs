@@ -344,6 +344,9 @@ pub struct ProbeTransfer {
     /// One after the other, in the process's own task, which a signal can end.
     #[serde(default)]
     pub inline: bool,
+    /// Reads: do not look at the bytes. For measurements, beside scenarios that do look.
+    #[serde(default)]
+    pub unseen: bool,
     /// Writes: only over what the cache has already.
     #[serde(default)]
     pub allocated: bool,
@@ -538,6 +541,9 @@ impl ProbeTransfer {
         let ends = self.expect_errno.is_some() || self.expect_bytes.is_some();
         if self.batch.is_some() && (ends || self.inline || self.expect_wrong.is_some()) {
             return Err("a transfer with `batch` ends in `await_batch`, which says how".to_owned());
+        }
+        if self.unseen && self.expect_wrong.is_some() {
+            return Err("`expect_wrong` counts bytes that `unseen` does not look at".to_owned());
         }
         if self.ignore_errors && (ends || self.batch.is_some()) {
             return Err("with `ignore_errors` nothing is expected but right bytes".to_owned());

@@ -26,6 +26,11 @@ use crate::results::RunResult;
 
 /// Layout of the file.
 const SCHEMA: u32 = 1;
+/// The unit of memory.
+const BYTES: &str = "bytes";
+/// Objects that memory must be shared out among to be a figure: slabs grow by whole pages, so that
+/// what one object adds is nothing or a page of somebody else's.
+const LEAST_OBJECTS: u64 = 1000;
 /// The ratio that no row may exceed.
 pub const AIM: f64 = 1.05;
 
@@ -90,6 +95,9 @@ impl Samples {
                 continue;
             };
             found = true;
+            if unit == BYTES && scale < LEAST_OBJECTS {
+                continue;
+            }
             self.one(op, scale, unit, module, value);
         }
         ensure!(
@@ -148,7 +156,7 @@ fn row_of(name: &str, value: f64) -> Option<(&str, &'static str, f64)> {
     }
     let op = name.strip_prefix("memory.")?;
     let op = op.strip_suffix(".unreclaimable_bytes_per_object")?;
-    Some((op, "bytes", value))
+    Some((op, BYTES, value))
 }
 
 fn spread(values: &[f64]) -> f64 {
@@ -313,6 +321,20 @@ mod tests {
         let good = measured("op.open.busy_seconds_per_object", 1.0);
         assert!(samples.add(&good, Module::C, None).is_err());
         assert!(samples.compare().is_err());
+    }
+
+    #[test]
+    fn memory_counts_where_it_is_shared_out_among_many() {
+        let mut samples = Samples::default();
+        let run = measured("memory.object.unreclaimable_bytes_per_object", 4096.0);
+        samples
+            .add(&run, Module::Rust, Some(&Var::Number(1)))
+            .unwrap();
+        assert!(samples.0.is_empty());
+        samples
+            .add(&run, Module::Rust, Some(&Var::Number(1000)))
+            .unwrap();
+        assert_eq!(samples.compare().unwrap().rows.len(), 1);
     }
 
     #[test]
