@@ -215,7 +215,11 @@ fn pick<H: Host>(
             object,
             waiter: None,
         };
-        if phase == Some(Phase::Reopening) || cfg!(cachefiles_mutant = "many-withheld") {
+        let bugs = cfg!(any(
+            cachefiles_mutant = "many-withheld",
+            cachefiles_mutant = "many-withheld-probe"
+        ));
+        if phase == Some(Phase::Reopening) || bugs {
             return Pick::Parked(Some(reopen));
         }
         return match table.enqueue_reopen(queue, reopen) {
