@@ -104,7 +104,7 @@ impl Requests {
             let next = table.slots_mut().slots.chunks();
             table.needs_chunk().then_some(next)
         });
-        let full = |number| cfg!(cachefiles_mutant = "probe-scale") && number == 8;
+        let full = |number| cfg!(cachefiles_mutant = "probe-scale") && number == 4;
         let Some(number) = number.filter(|number| !full(*number)) else {
             return Ok(());
         };
