@@ -20,6 +20,7 @@ use crate::sys::file::File;
 use crate::sys::fscache::Cookie;
 use crate::sys::fscache::CookieFlag;
 use crate::sys::kiocb::NoFs;
+use crate::sys::list::List;
 use crate::sys::netfs::Resources;
 use crate::sys::object::ObjRef;
 use crate::sys::object::Object;
@@ -395,7 +396,7 @@ enum Slot {
 /// The live objects of a cache, so that they can be withdrawn when it is unbound. Adding and
 /// removing one costs the same however many there are.
 pub(crate) struct ObjectList {
-    slots: KVVec<Slot>,
+    slots: List<Slot>,
     /// Number of the first free place, plus one.
     free: u32,
 }
@@ -404,7 +405,7 @@ impl ObjectList {
     /// No objects.
     pub(crate) fn new() -> ObjectList {
         ObjectList {
-            slots: KVVec::new(),
+            slots: List::new(),
             free: 0,
         }
     }
@@ -417,7 +418,7 @@ impl ObjectList {
         let number = match self.free {
             0 => {
                 let end = u32::try_from(self.slots.len()).map_err(|_| ENOMEM)?;
-                push(&mut self.slots, Slot::Free(0), GFP_KERNEL)?;
+                self.slots.push(Slot::Free(0))?;
                 end.checked_add(1).ok_or(ENOMEM)?
             }
             number => number,
@@ -459,7 +460,7 @@ impl ObjectList {
                 object.cookie().withdraw();
             }
         }
-        self.slots = KVVec::new();
+        self.slots = List::new();
         self.free = 0;
     }
 }

@@ -22,6 +22,7 @@ use crate::pure::slots::Slot;
 use crate::pure::slots::Slots;
 use crate::sys::complete::Completion;
 use crate::sys::ids::IdSpace;
+use crate::sys::list::List;
 use crate::sys::object::ObjRef;
 use crate::sys::object::RefReason;
 use crate::sys::waitq::EPOLLIN;
@@ -37,11 +38,11 @@ const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 const CHUNKS: usize = (MAX_SLOTS >> CHUNK_BITS) as usize;
 
-type Chunk = KVVec<Slot<Pending, State>>;
+type Chunk = List<Slot<Pending, State>>;
 
 /// The table's memory: chunks that are made before the lock is taken.
 pub(crate) struct Chunks {
-    chunks: KVec<Chunk>,
+    chunks: List<Chunk>,
 }
 
 impl Chunks {
@@ -84,7 +85,7 @@ impl Requests {
     pub(crate) fn new() -> impl PinInit<Requests, KernelError> {
         try_pin_init!(Requests {
             table <- new_spinlock!(
-                Table::new(Chunks { chunks: KVec::with_capacity(CHUNKS, GFP_KERNEL)? }),
+                Table::new(Chunks { chunks: List::with_capacity(CHUNKS)? }),
                 "Requests::table"
             ),
             ids <- IdSpace::new(),
@@ -105,9 +106,9 @@ impl Requests {
         if !self.table.with(|table| table.needs_chunk()) {
             return Ok(());
         }
-        let mut chunk = Chunk::with_capacity(CHUNK, GFP_KERNEL)?;
+        let mut chunk = Chunk::with_capacity(CHUNK)?;
         for _ in 0..CHUNK {
-            push(&mut chunk, Slot::new(), GFP_KERNEL)?;
+            chunk.push(Slot::new())?;
         }
         // The list of chunks has its full length from the beginning, so that this does not
         // allocate; a chunk too many is dropped after unlocking.
@@ -120,9 +121,9 @@ impl Requests {
             if chunks.len() >= most.min(chunks.capacity()) {
                 return Some(chunk);
             }
-            let pushed = push(chunks, chunk, GFP_ATOMIC);
+            let surplus = chunks.push_within(chunk).err();
             table.grow();
-            pushed.err().map(|_| Chunk::new())
+            surplus
         });
         drop(surplus);
         Ok(())
