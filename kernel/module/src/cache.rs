@@ -129,7 +129,7 @@ impl Cache {
                 b_released: AtomicU64::new(0),
                 graves: AtomicU32::new(0),
                 pollq <- WaitQueue::new(),
-                objects <- new_mutex!(ObjectList::new(), "Cache::objects"),
+                objects <- new_mutex!(ObjectList::new()?, "Cache::objects"),
                 volumes <- new_mutex!(List::new(), "Cache::volumes"),
                 ondemand <- Requests::new(),
                 _token: token,

@@ -54,16 +54,19 @@ impl Name {
     }
 }
 
-/// The name of an object's file.
-pub(crate) struct ObjectName(Name);
+/// The name of an object's file, in place: at most [`key::NAME_MAX`] bytes, and a NUL.
+pub(crate) struct ObjectName {
+    buf: [u8; key::NAME_MAX + 1],
+    len: usize,
+}
 
 impl ObjectName {
     /// The key of `cookie`, encoded.
     ///
     /// # Errors
-    /// EINVAL for a key that is too long to be a name, ENOMEM.
+    /// EINVAL for a key that is too long to be a name.
     pub(crate) fn of(cookie: &Cookie) -> Result<ObjectName> {
-        let mut buf = [0u8; key::NAME_MAX];
+        let mut name = ObjectName::default();
         let key = cookie.key();
         let limit = match () {
             () if cfg!(cachefiles_mutant = "scale") => 8,
@@ -73,14 +76,28 @@ impl ObjectName {
             () => usize::MAX,
         };
         let key = key.get(..limit).unwrap_or(key);
-        let len = key::encode(key, &mut buf).map_err(|_| EINVAL)?;
-        let name = buf.get(..len).ok_or(EINVAL)?;
-        Ok(ObjectName(Name::new(name)?))
+        let (buf, _nul) = name.buf.split_at_mut(key::NAME_MAX);
+        name.len = key::encode(key, buf).map_err(|_| EINVAL)?;
+        Ok(name)
     }
+}
 
-    /// The name.
-    pub(crate) fn as_c_str(&self) -> &CStr {
-        self.0.as_c_str()
+impl Default for ObjectName {
+    /// No name.
+    fn default() -> ObjectName {
+        ObjectName {
+            buf: [0; key::NAME_MAX + 1],
+            len: 0,
+        }
+    }
+}
+
+impl core::ops::Deref for ObjectName {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        let name = self.buf.get(..=self.len).unwrap_or(&[0]);
+        CStr::from_bytes_with_nul(name).unwrap_or(kernel::c_str!(""))
     }
 }
 

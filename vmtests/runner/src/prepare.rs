@@ -22,7 +22,6 @@ use crate::qemu::devices::Equipment;
 use crate::qemu::devices::NinePFolder;
 use crate::run::Common;
 use crate::scenario;
-use crate::scenario::DiskFs;
 use crate::share::ShareSpec;
 use crate::store;
 use crate::vm::Observer;
@@ -245,7 +244,7 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
             at: need.mounted_at(),
             mount: need.mount,
             fs: need.fs.word().to_owned(),
-            options: mount_options(need.fs, &need.options),
+            options: need.options.clone(),
         })
         .collect();
     Setup {
@@ -255,16 +254,4 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
         shares,
         client: planned.client,
     }
-}
-
-/// The options that a disk is mounted with. ext4 reads its bitmaps ahead in the background: when the
-/// power is turned off meanwhile, Linux 7.2 takes the disk away from under that, and ext4 complains.
-fn mount_options(fs: DiskFs, options: &str) -> String {
-    let quiet = match fs {
-        DiskFs::Ext4 => "no_prefetch_block_bitmaps",
-        DiskFs::Ext2 | DiskFs::None => "",
-    };
-    let all = [quiet, options];
-    let said: Vec<&str> = all.into_iter().filter(|part| !part.is_empty()).collect();
-    said.join(",")
 }

@@ -54,11 +54,6 @@ impl<T> List<T> {
         Ok(list)
     }
 
-    /// How many values there is memory for.
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     /// Gets memory for `capacity` values, which is more than there is memory for. May sleep.
     fn grow(&mut self, capacity: usize) -> Result {
         let () = Self::FITS;

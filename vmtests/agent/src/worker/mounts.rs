@@ -129,9 +129,9 @@ pub fn mount_fs(step: &MountFs) -> Result<Verdict> {
     };
     let mut flags = MountFlags::empty();
     flags.set(MountFlags::RDONLY, step.read_only);
-    let options = step.options.as_deref().unwrap_or("");
-    let what = shown(&step.fs, &source, &step.at, options, flags);
-    let result = try_mount(&step.fs, &source, &step.at, options, flags)?;
+    let options = setup::disk_options(&step.fs, step.options.as_deref().unwrap_or(""));
+    let what = shown(&step.fs, &source, &step.at, &options, flags);
+    let result = try_mount(&step.fs, &source, &step.at, &options, flags)?;
     Ok(judge(&what, result, &step.expect_errno))
 }
 

@@ -189,18 +189,26 @@ struct Variables {
     #[serde(default)]
     profiles: BTreeMap<String, Vars>,
     #[serde(default)]
+    kernels: BTreeMap<String, Vars>,
+    #[serde(default)]
     matrix: Matrix,
 }
 
 impl Variables {
-    /// The parameters on a kernel of this profile; what the command line says comes first.
-    fn params(&self, profile: Option<&str>, overrides: &Overrides) -> Vars {
+    /// The parameters on the index's kernel: what the command line says comes first, then the
+    /// profile, then the kernel.
+    fn params(&self, index: Option<&Index>, overrides: &Overrides) -> Vars {
         let mut params = self.params.clone();
-        let special = profile.and_then(|profile| self.profiles.get(profile));
+        let of_profile = index.and_then(|index| self.profiles.get(&index.profile));
+        let of_kernel = index.and_then(|index| self.kernels.get(&index.kernel));
         for (name, value) in &mut params {
-            let special = special.and_then(|vars| vars.get(name));
-            if let Some(given) = overrides.get(name).or(special) {
-                *value = given.clone();
+            let special = |vars: Option<&'_ Vars>| vars.and_then(|vars| vars.get(name)).cloned();
+            let given = overrides.get(name).cloned();
+            if let Some(given) = given
+                .or_else(|| special(of_profile))
+                .or_else(|| special(of_kernel))
+            {
+                *value = given;
             }
         }
         params
@@ -266,11 +274,11 @@ impl Reader<'_> {
         overrides: &Overrides,
         index: Option<&Index>,
     ) -> Vec<Scenario> {
-        let mut variables = only(&root, &["params", "profiles", "matrix"]);
+        let mut variables = only(&root, &["params", "profiles", "kernels", "matrix"]);
         let variables: Variables = read::read(self.sources, &mut variables)
             .value
             .unwrap_or_default();
-        let params = variables.params(index.map(|index| index.profile.as_str()), overrides);
+        let params = variables.params(index, overrides);
         let matrix = variables.matrix.overridden(overrides);
         let combinations = match matrix.count() {
             0 => vec![cases::Case::default()],

@@ -87,6 +87,10 @@ pub struct Scenario {
     /// Parameters that have other values on kernels of a profile of configs/profiles, by its name.
     #[serde(default)]
     pub profiles: BTreeMap<String, Vars>,
+    /// Parameters that have other values on a kernel, by its name as its lock in configs/kernels has
+    /// it; where a profile changes one too, the profile's value holds.
+    #[serde(default)]
+    pub kernels: BTreeMap<String, Vars>,
     /// Variables with several values each: every combination is a run of its own.
     #[serde(default)]
     pub matrix: Matrix,

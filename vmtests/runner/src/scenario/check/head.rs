@@ -7,6 +7,7 @@ use vmtest_protocol::template::Var;
 
 use super::Act;
 use super::Findings;
+use crate::matrix::version;
 use crate::scenario::Scenario;
 use crate::scenario::cases::MAX_CASES;
 use crate::scenario::tree::Node;
@@ -94,15 +95,23 @@ fn variables(found: &mut Findings<'_>, scenario: &Scenario, head: &Node) {
             }
         }
     }
-    for (profile, values) in head.get("profiles").map_or(&[][..], Node::fields) {
-        for (key, _) in values.fields() {
-            if !scenario.params.contains_key(&key.text) {
-                let message = format!(
-                    "`params` has no `{}`, which `profiles` changes for {}",
-                    key.text, profile.text
-                );
-                let known = scenario.params.keys().map(String::as_str);
-                found.near(key.place, message, &key.text, known);
+    for section in ["profiles", "kernels"] {
+        for (wherever, values) in head.get(section).map_or(&[][..], Node::fields) {
+            if section == "kernels" && version(&wherever.text).is_none() {
+                let message = format!("`{}` is no kernel's name", wherever.text);
+                let wrong = found.add(wherever.place, message);
+                let help = "write it as its lock in configs/kernels is called, such as \"6.12\"";
+                wrong.help.push(help.to_owned());
+            }
+            for (key, _) in values.fields() {
+                if !scenario.params.contains_key(&key.text) {
+                    let message = format!(
+                        "`params` has no `{}`, which `{section}` changes for {}",
+                        key.text, wherever.text
+                    );
+                    let known = scenario.params.keys().map(String::as_str);
+                    found.near(key.place, message, &key.text, known);
+                }
             }
         }
     }

@@ -48,6 +48,14 @@ fn heads_that_cannot_be() {
             "name: a\nabout: x\nparams: {n: 1}\nmatrix: {n: [1]}\n",
             "4:10: `n` stands in",
         ),
+        (
+            "name: a\nabout: x\nparams: {room: 1}\nkernels: {\"6.12\": {rom: 2}}\n",
+            "4:20: `params` has no `rom`, which `kernels` changes for 6.12",
+        ),
+        (
+            "name: a\nabout: x\nparams: {n: 1}\nkernels: {debug: {n: 2}}\n",
+            "4:11: `debug` is no kernel's name",
+        ),
         ("name: a\nabout: x\nlimit: 0s\n", "3:8: no time at all"),
         (
             "name: a\nabout: x\nlimit: soon\n",

@@ -32,6 +32,14 @@ fn good(source: &str, params: &[&str]) -> Scenario {
     loaded.cases.remove(0)
 }
 
+fn index(kernel: &str, profile: &str) -> crate::artifacts::Index {
+    serde_json::from_value(serde_json::json!({
+        "schema": 1, "kernel": kernel, "release": format!("{kernel}.1"), "profile": profile,
+        "bzimage": "b", "initramfs": "i", "modules": {}, "images": {},
+    }))
+    .unwrap()
+}
+
 /// What is wrong with a scenario.
 fn wrong(source: &str) -> Vec<String> {
     let loaded = loaded(source, &[]);
@@ -44,6 +52,32 @@ fn parameters_reach_the_needs_and_the_command_line_wins() {
     let size = |scenario: Scenario| scenario.needs.disks[0].size.get().unwrap().0;
     assert_eq!(size(good(GOOD, &[])), 64 << 20);
     assert_eq!(size(good(GOOD, &["mib=128"])), 128 << 20);
+}
+
+#[test]
+fn a_parameter_may_depend_on_the_kernel_and_on_its_profile() {
+    let source = "name: a\nabout: x\nparams: {n: 0, m: 5}\n\
+        kernels: {\"6.12\": {n: 1, m: 6}, \"6.1\": {n: 9}}\nprofiles: {debug: {n: 2}}\n\
+        steps:\n  - make_dir: {path: '/${n}'}\n";
+    for (kernel, profile, given, n, m) in [
+        ("6.12", "release", &[][..], 1, 6),
+        ("7.3", "release", &[], 0, 5),
+        ("6.12", "debug", &[], 2, 6),
+        ("6.12", "debug", &["n=3"], 3, 6),
+    ] {
+        let given: Vec<String> = given
+            .iter()
+            .map(|given: &&str| (*given).to_owned())
+            .collect();
+        let overrides = Overrides::parse(&given).unwrap();
+        let index = index(kernel, profile);
+        let loaded = parse(Path::new("a.yaml"), source, &overrides, Some(&index));
+        let params = &loaded.cases[0].params;
+        assert_eq!(params["n"], Var::Number(n), "{kernel} {profile}");
+        assert_eq!(params["m"], Var::Number(m), "{kernel} {profile}");
+    }
+    // Without a kernel, as when it is only checked, what is written first holds.
+    assert_eq!(good(source, &[]).params["n"], Var::Number(0));
 }
 
 #[test]
@@ -120,11 +154,7 @@ fn a_filter_chooses_by_the_full_name_and_leaves_other_files_alone() {
     );
     write("two", &format!("name: two\nabout: x\n{steps}"));
     write("broken", "name: broken\nnonsense: 1\n");
-    let index: crate::artifacts::Index = serde_json::from_value(serde_json::json!({
-        "schema": 1, "kernel": "6.12", "release": "6.12.117", "profile": "release",
-        "bzimage": "b", "initramfs": "i", "modules": {}, "images": {},
-    }))
-    .unwrap();
+    let index = index("6.12", "release");
     let titles = |filter: Option<&str>| {
         let loaded = load_all(dir.path(), filter, &Overrides::default(), &index);
         loaded.map(|all| all.iter().map(Scenario::title).collect::<Vec<_>>())
