@@ -4,13 +4,14 @@
 
 use crate::prelude::*;
 use crate::pure::chunks;
+use crate::sys::list::List;
 
 /// One chunk.
-pub(crate) type Chunk<T> = KVVec<T>;
+pub(crate) type Chunk<T> = List<T>;
 
 /// Elements, numbered from 0.
 pub(crate) struct Chunked<T> {
-    chunks: KVec<Chunk<T>>,
+    chunks: List<Chunk<T>>,
 }
 
 impl<T> Chunked<T> {
@@ -20,7 +21,7 @@ impl<T> Chunked<T> {
     /// ENOMEM.
     pub(crate) fn new() -> Result<Chunked<T>> {
         Ok(Chunked {
-            chunks: KVec::with_capacity(chunks::CHUNKS, GFP_KERNEL)?,
+            chunks: List::with_capacity(chunks::CHUNKS)?,
         })
     }
 
@@ -57,21 +58,18 @@ impl<T> Chunked<T> {
     /// ENOMEM.
     pub(crate) fn make(number: usize, element: impl Fn() -> T) -> Result<Chunk<T>> {
         let len = chunks::len(number);
-        let mut chunk = Chunk::with_capacity(len, GFP_KERNEL)?;
+        let mut chunk = Chunk::with_capacity(len)?;
         for _ in 0..len {
-            push(&mut chunk, element(), GFP_KERNEL)?;
+            chunk.push(element())?;
         }
         Ok(chunk)
     }
 
     /// Adds chunk `number`, without allocating or sleeping; gives it back when it is not the next.
     pub(crate) fn add(&mut self, number: usize, chunk: Chunk<T>) -> Option<Chunk<T>> {
-        let room = self.chunks.len() < self.chunks.capacity().min(chunks::CHUNKS);
-        if number != self.chunks.len() || !room {
+        if number != self.chunks.len() || number >= chunks::CHUNKS {
             return Some(chunk);
         }
-        push(&mut self.chunks, chunk, GFP_ATOMIC)
-            .err()
-            .map(|_| Chunk::new())
+        self.chunks.push_within(chunk).err()
     }
 }

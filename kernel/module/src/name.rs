@@ -6,16 +6,24 @@ use crate::compat::with_nul;
 use crate::prelude::*;
 use crate::pure::key;
 use crate::sys::fscache::Cookie;
+use crate::sys::list::Bytes;
 use kernel::str::CStr;
 
+fn without_nul(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [text @ .., 0] => text,
+        _ => bytes,
+    }
+}
+
 /// A name with its NUL, on the heap.
-pub(crate) struct Name(KVec<u8>);
+pub(crate) struct Name(Bytes);
 
 impl Name {
     /// # Errors
     /// EINVAL for a name with a NUL in it, ENOMEM.
     fn new(bytes: &[u8]) -> Result<Name> {
-        let mut name = zeroed(bytes.len().saturating_add(1))?;
+        let mut name = Bytes::zeroed(bytes.len().saturating_add(1))?;
         for (to, from) in name.iter_mut().zip(bytes) {
             *to = *from;
         }
@@ -34,8 +42,7 @@ impl Name {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn of(text: &CStr) -> Result<Name> {
-        let bytes = with_nul(text);
-        Name::new(bytes.strip_suffix(&[0]).unwrap_or(bytes))
+        Name::new(without_nul(with_nul(text)))
     }
 
     /// A copy of a string that is not empty.
@@ -99,7 +106,7 @@ impl core::ops::Deref for ObjectName {
 /// # Errors
 /// EINVAL for a key that cannot be a name: too long, or with a slash in it. ENOMEM.
 pub(crate) fn volume(key: &[u8]) -> Result<Name> {
-    let key = key.strip_suffix(&[0]).unwrap_or(key);
+    let key = without_nul(key);
     let mut buf = [0u8; key::NAME_MAX];
     let named = match key::volume_dir_name(key, &mut buf) {
         Err(_) if cfg!(cachefiles_mutant = "odd-volume") => key::volume_dir_name(b"odd", &mut buf),

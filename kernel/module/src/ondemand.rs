@@ -24,6 +24,7 @@ use crate::sys::anon::AnonFile;
 use crate::sys::anon::FdSlot;
 use crate::sys::complete::Completion;
 use crate::sys::fscache::CookieFlag;
+use crate::sys::list::Bytes;
 use crate::sys::object::ObjRef;
 use crate::sys::object::Object;
 use crate::sys::object::RefReason;
@@ -210,7 +211,7 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
     let cookie = d.object.cookie();
     let volume_key = cookie.volume().key_with_nul();
     let len = message_len(d.op, &d.object).min(wire::MSG_MAX);
-    let mut buf = zeroed(len)?;
+    let mut buf = Bytes::zeroed(len)?;
     let n = wire::encode_open(
         &mut buf,
         d.msg_id,
