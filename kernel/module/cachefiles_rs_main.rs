@@ -19,6 +19,8 @@ use kernel::prelude::*;
 
 #[path = "src/cache.rs"]
 mod cache;
+#[path = "src/chunked.rs"]
+mod chunked;
 #[path = "src/compat.rs"]
 mod compat;
 #[path = "src/daemon.rs"]

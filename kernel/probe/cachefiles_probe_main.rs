@@ -22,9 +22,6 @@ use kernel::prelude::*;
 mod abi;
 #[path = "src/batch.rs"]
 mod batch;
-#[path = "../module/src/compat.rs"]
-#[allow(dead_code)]
-mod compat;
 #[path = "src/input.rs"]
 mod input;
 #[path = "src/io.rs"]
@@ -38,6 +35,8 @@ mod prelude;
 mod session;
 #[path = "src/sys/mod.rs"]
 mod sys;
+#[path = "src/vectors.rs"]
+mod vectors;
 
 module! {
     type: Probe,

@@ -79,14 +79,12 @@ pub fn parse(data: &[u8]) -> Result<Command<'_>, CommandError> {
     if data.contains(&0) {
         return Err(CommandError::Invalid);
     }
-    let line = match data.split(|byte| *byte == b'\n').next() {
-        Some([]) if !data.is_empty() => return Err(CommandError::Invalid),
-        Some(line) => line,
-        None => data,
-    };
-    let mut parts = line.splitn(2, |byte| is_space(*byte));
-    let word = parts.next().unwrap_or_default();
-    let args = skip_spaces(parts.next().unwrap_or_default());
+    let (line, _) = cut(data, |byte| byte == b'\n');
+    if line.is_empty() && !data.is_empty() {
+        return Err(CommandError::Invalid);
+    }
+    let (word, args) = cut(line, is_space);
+    let args = skip_spaces(args.unwrap_or_default());
     match word {
         b"bind" => Ok(Command::Bind(args)),
         b"brun" => limit(Limit::BlocksRun, args),
@@ -108,6 +106,15 @@ pub fn parse(data: &[u8]) -> Result<Command<'_>, CommandError> {
         b"restore" => Ok(Command::Restore),
         _ => Err(CommandError::NotSupported),
     }
+}
+
+/// What comes before the first such byte, and what comes after it, where there is one.
+fn cut(text: &[u8], at: fn(u8) -> bool) -> (&[u8], Option<&[u8]>) {
+    let found = text.iter().position(|byte| at(*byte));
+    let (before, rest) = found
+        .and_then(|found| text.split_at_checked(found))
+        .unwrap_or((text, &[]));
+    (before, rest.split_first().map(|(_, after)| after))
 }
 
 fn skip_spaces(mut text: &[u8]) -> &[u8] {
@@ -147,8 +154,7 @@ fn limit(which: Limit, args: &[u8]) -> Result<Command<'_>, CommandError> {
 }
 
 fn copen(args: &[u8]) -> Command<'_> {
-    let mut parts = args.splitn(2, |byte| *byte == b',');
-    let (Some(id), Some(size)) = (parts.next(), parts.next()) else {
+    let (id, Some(size)) = cut(args, |byte| byte == b',') else {
         return Command::Copen {
             id: Err(CommandError::Invalid),
             size: Err(CommandError::Invalid),

@@ -118,11 +118,17 @@ pub trait Host {
     /// The table.
     fn table(&self) -> &Self::Lock;
 
-    /// Makes sure that some slots are free, so that what comes next need not allocate.
+    /// Makes sure that some slots are free, so that what is sent next need not allocate.
     ///
     /// # Errors
     /// When there is no memory.
     fn make_room(&self) -> Result<(), ErrorOf<Self>>;
+
+    /// The same for the next object.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    fn make_object_room(&self) -> Result<(), ErrorOf<Self>>;
 
     /// Wakes the daemon: there may be something to read.
     fn wake_daemon(&self);

@@ -123,15 +123,25 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b'!'..=b'.' | b'0'..=0x7f)
 }
 
-/// The key's 32-bit words as bytes, the last one padded with zeros.
-fn words(key: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
-    key.chunks(4).map(|chunk| {
-        let mut word = [0; 4];
-        for (to, from) in word.iter_mut().zip(chunk) {
+/// The key in pieces of `size` bytes, at most four, each padded with zeros to four.
+fn pieces(mut key: &[u8], size: usize) -> impl Iterator<Item = [u8; 4]> + '_ {
+    core::iter::from_fn(move || {
+        if key.is_empty() {
+            return None;
+        }
+        let (piece, rest) = key.split_at_checked(size).unwrap_or((key, &[]));
+        key = rest;
+        let mut padded = [0; 4];
+        for (to, from) in padded.iter_mut().zip(piece) {
             *to = *from;
         }
-        word
+        Some(padded)
     })
+}
+
+/// The key's 32-bit words as bytes, the last one padded with zeros.
+fn words(key: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
+    pieces(key, 4)
 }
 
 /// Length of a name made of words: one character before each, and its digits.
@@ -182,12 +192,8 @@ pub fn encode(key: &[u8], out: &mut [u8]) -> Result<usize, KeyError> {
         let missing = triples.saturating_mul(3).saturating_sub(key.len());
         name.push(b'E');
         name.push(pick(&HEX, u32::try_from(missing).unwrap_or(0)));
-        for triple in key.chunks(3) {
-            let mut bytes = [0; 4];
-            for (to, from) in bytes.iter_mut().zip(triple) {
-                *to = *from;
-            }
-            let bits = u32::from_le_bytes(bytes);
+        for triple in pieces(key, 3) {
+            let bits = u32::from_le_bytes(triple);
             for shift in [0, 6, 12, 18] {
                 name.push(pick(&DIGITS, bits.wrapping_shr(shift) & 63));
             }

@@ -15,6 +15,7 @@
     clippy::panic
 )]
 
+pub mod chunks;
 pub mod command;
 pub mod dio;
 mod host;

@@ -104,15 +104,18 @@ fn strict_digits(text: &[u8]) -> Result<u64, NumberError> {
 
 /// Reads the whole text as a number with an optional `+`.
 pub fn strict_unsigned(text: &[u8]) -> Result<u64, NumberError> {
-    strict_digits(text.strip_prefix(b"+").unwrap_or(text))
+    match text {
+        [b'+', text @ ..] => strict_digits(text),
+        _ => strict_digits(text),
+    }
 }
 
 /// Reads the whole text as a number with an optional `+` or `-`.
 pub fn strict_signed(text: &[u8]) -> Result<i64, NumberError> {
-    match text.strip_prefix(b"-") {
-        Some(text) => 0i64
+    match text {
+        [b'-', text @ ..] => 0i64
             .checked_sub_unsigned(strict_digits(text)?)
             .ok_or(NumberError::OutOfRange),
-        None => i64::try_from(strict_unsigned(text)?).map_err(|_| NumberError::OutOfRange),
+        _ => i64::try_from(strict_unsigned(text)?).map_err(|_| NumberError::OutOfRange),
     }
 }

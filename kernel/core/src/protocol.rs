@@ -30,7 +30,7 @@ const TRIES: u32 = 16;
 /// [`Failure::NoMemory`], or what making room says.
 pub fn add_object<H: Host>(host: &H) -> Result<ObjectQueue, ErrorOf<H>> {
     for _ in 0..TRIES {
-        host.make_room()?;
+        host.make_object_room()?;
         let state = State {
             phase: Phase::Closed,
             id: 0,

@@ -21,7 +21,7 @@
 //! Every operation takes constant time but [`Table::restore`], which takes the time of what was
 //! delivered, and those that are said to handle all requests of one object.
 
-use super::slots::{join, next, prev, push_back, unlink, Anchor, Chain, Ends, Place, State, NIL};
+use super::slots::{join, next, prev, push_back, unlink, Chain, Ends, Place, NIL};
 pub use super::slots::{Id, Kind, ObjectQueue, Op, Slots};
 pub use super::table::{NotFound, SendError, Table, Taken, Ticket, View, LOW_WATER, MAX_SLOTS};
 
@@ -31,9 +31,12 @@ impl<S: Slots> Table<S> {
         let mut table = Table {
             slots,
             grown: 0,
+            fresh: 0,
             free: Ends::EMPTY,
             free_count: 0,
             set_aside: 0,
+            fresh_anchor: 0,
+            free_anchor: NIL,
             fifo: Ends::EMPTY,
             age: Ends::EMPTY,
             live: 0,
@@ -44,10 +47,16 @@ impl<S: Slots> Table<S> {
         table
     }
 
-    /// Whether the caller should make a chunk, add it to [`Table::slots_mut`] and call
+    /// Whether the caller should make a chunk of slots, add it to [`Table::slots_mut`] and call
     /// [`Table::grow`] before it enqueues more.
     pub fn needs_chunk(&self) -> bool {
         self.grown < MAX_SLOTS && self.available() < LOW_WATER
+    }
+
+    /// Whether the caller should make a chunk of anchors and add it to [`Table::slots_mut`] before
+    /// it adds an object.
+    pub fn needs_anchors(&self) -> bool {
+        self.free_anchor == NIL && self.fresh_anchor >= self.slots.anchors()
     }
 
     /// The storage, to add a chunk to it.
@@ -55,14 +64,12 @@ impl<S: Slots> Table<S> {
         &mut self.slots
     }
 
-    /// Takes over the slots that the storage has gained. Takes the time of the new slots.
+    /// Takes over the slots that the storage has gained.
     pub fn grow(&mut self) {
-        let to = self.slots.capacity().min(MAX_SLOTS);
-        for at in self.grown..to {
-            push_back(&mut self.slots, Chain::Queue, &mut self.free, at);
-            self.free_count = self.free_count.saturating_add(1);
-        }
-        self.grown = self.grown.max(to);
+        let to = self.slots.capacity().min(MAX_SLOTS).max(self.grown);
+        let gained = to.saturating_sub(self.grown);
+        self.free_count = self.free_count.saturating_add(gained);
+        self.grown = to;
     }
 
     /// How many requests are in the table.
@@ -90,36 +97,13 @@ impl<S: Slots> Table<S> {
         self.dead = true;
     }
 
-    /// Takes in an object, and sets a slot aside for opening it anew. A dead table takes objects
-    /// too, but refuses their requests.
+    /// Takes in an object. A dead table takes objects too, but refuses their requests.
     ///
     /// # Errors
     /// `Full`, with the value back.
     pub fn add_object(&mut self, value: S::Object) -> Result<ObjectQueue, (SendError, S::Object)> {
-        if self.available() < 2 {
-            return Err((SendError::Full, value));
-        }
-        let Some(Id {
-            slot: at,
-            generation,
-        }) = self.claim()
-        else {
-            return Err((SendError::Full, value));
-        };
-        let Some(slot) = self.slots.get_mut(at) else {
-            return Err((SendError::Full, value));
-        };
-        slot.state = State::Object(Anchor {
-            value,
-            own: Ends::EMPTY,
-            parked: Ends::EMPTY,
-            reopening: false,
-        });
-        self.set_aside = self.set_aside.saturating_add(1);
-        Ok(ObjectQueue {
-            slot: at,
-            generation,
-        })
+        self.claim_anchor(value)
+            .map_err(|value| (SendError::Full, value))
     }
 
     /// Lets go of an object and returns what was kept for it, or `None` while it still has
@@ -128,24 +112,18 @@ impl<S: Slots> Table<S> {
         if !self.anchor(object)?.own.is_empty() {
             return None;
         }
-        let slot = self.slots.get_mut(object.slot)?;
-        let State::Object(anchor) = core::mem::replace(&mut slot.state, State::Free) else {
-            return None;
-        };
-        self.set_aside = self.set_aside.saturating_sub(1);
-        self.release(object.slot);
-        Some(anchor.value)
+        self.release_anchor(object.anchor)
     }
 
     /// What is kept for an object.
     pub fn object(&self, object: ObjectQueue) -> Option<&S::Object> {
-        self.anchor(object).map(|anchor| &anchor.value)
+        self.anchor(object)?.value.as_ref()
     }
 
     /// What is kept for an object, to change it.
     pub fn object_mut(&mut self, object: ObjectQueue) -> Option<&mut S::Object> {
         self.anchor(object)?;
-        self.anchor_at(object.slot).map(|anchor| &mut anchor.value)
+        self.anchor_at(object.anchor)?.value.as_mut()
     }
 
     /// Whether an object has any request in the table.
@@ -155,7 +133,8 @@ impl<S: Slots> Table<S> {
     }
 
     /// Puts a request at the end of the FIFO. That the daemon lives is checked in the same step:
-    /// what is taken in before [`Table::die`] will be seen by [`Table::pop_any`].
+    /// what is taken in before [`Table::die`] will be seen by [`Table::pop_any`]. With an object's
+    /// first request a second slot is set aside, for opening the object anew.
     ///
     /// # Errors
     /// Why not, with the payload back.
@@ -168,20 +147,22 @@ impl<S: Slots> Table<S> {
         if self.dead {
             return Err((SendError::Dead, payload));
         }
-        if self.anchor(object).is_none() {
+        let Some(anchor) = self.anchor(object) else {
             return Err((SendError::NoObject, payload));
-        }
-        if self.available() == 0 {
+        };
+        let needed = if anchor.own.is_empty() { 2 } else { 1 };
+        if self.available() < needed {
             return Err((SendError::Full, payload));
         }
         self.admit(op, object, payload, false)
     }
 
-    /// Puts an OPEN at the front of the FIFO, in the slot that is set aside for the object: it
-    /// goes before the READs that wait for it, and cannot fail for want of memory.
+    /// Puts an OPEN at the front of the FIFO, in the slot that is set aside for the object while it
+    /// has requests: it goes before the READs that wait for it, and cannot fail for want of memory.
     ///
     /// # Errors
-    /// `NoObject` also when such an OPEN is under way; the payload comes back.
+    /// `NoObject` also when such an OPEN is under way; `Full` only for an object without requests;
+    /// the payload comes back.
     pub fn enqueue_reopen(
         &mut self,
         object: ObjectQueue,
@@ -190,8 +171,11 @@ impl<S: Slots> Table<S> {
         if self.dead {
             return Err((SendError::Dead, payload));
         }
-        if self.anchor(object).is_none_or(|anchor| anchor.reopening) {
+        let Some(anchor) = self.anchor(object).filter(|anchor| !anchor.reopening) else {
             return Err((SendError::NoObject, payload));
+        };
+        if !anchor.sets_aside() && self.available() == 0 {
+            return Err((SendError::Full, payload));
         }
         self.admit(Op::Open, object, payload, true)
     }
@@ -285,7 +269,7 @@ impl<S: Slots> Table<S> {
         if self.anchor(object).is_none() {
             return false;
         }
-        let Some(anchor) = self.anchor_at(object.slot) else {
+        let Some(anchor) = self.anchor_at(object.anchor) else {
             return false;
         };
         let parked = core::mem::replace(&mut anchor.parked, Ends::EMPTY);
@@ -320,7 +304,7 @@ impl<S: Slots> Table<S> {
         let at = self.replied(msg_id, kind).ok_or(NotFound)?;
         if let Some(object) = object {
             let own = self.request(at).map(|request| request.object);
-            if self.anchor(object).is_none() || own != Some(object.slot) {
+            if self.anchor(object).is_none() || own != Some(object.anchor) {
                 return Err(NotFound);
             }
         }

@@ -6,17 +6,19 @@
 //! taken. Lists run through the slots as indices instead of pointers, which is what lets the whole
 //! table be safe code.
 //!
-//! A slot is in one of three states: *free* (on the free list), *object* (the anchor of one cache
-//! object: its requests hang off it) or *request*.
+//! There are slots, each *free* or a *request*, and anchors, each *free* or of one cache object, whose
+//! requests hang off it. Objects are many and requests few, so an anchor is small: an object that
+//! nobody asks for costs nothing else.
 
 /// No slot: the end of a list.
 pub(super) const NIL: u32 = u32::MAX;
 
-/// Storage for a table's slots.
+/// Storage for a table's slots and anchors.
 ///
-/// Slots are numbered from 0. [`Slots::capacity`] may grow between two calls of the table (see
-/// `Table::grow`) but never shrinks, and a number always leads to the same slot. A table given a
-/// store that breaks this forgets requests, but neither panics nor reads foreign memory.
+/// Both are numbered from 0. [`Slots::capacity`] and [`Slots::anchors`] may grow between two calls of
+/// the table (see `Table::grow`) but never shrink, and a number always leads to the same slot or
+/// anchor. A table given a store that breaks this forgets requests, but neither panics nor reads
+/// foreign memory.
 pub trait Slots {
     /// What a request carries for its sender.
     type Payload;
@@ -24,13 +26,22 @@ pub trait Slots {
     type Object;
 
     /// The slot of that number.
-    fn get(&self, index: u32) -> Option<&Slot<Self::Payload, Self::Object>>;
+    fn get(&self, index: u32) -> Option<&Slot<Self::Payload>>;
 
     /// The slot of that number, to change it.
-    fn get_mut(&mut self, index: u32) -> Option<&mut Slot<Self::Payload, Self::Object>>;
+    fn get_mut(&mut self, index: u32) -> Option<&mut Slot<Self::Payload>>;
 
     /// How many slots there are.
     fn capacity(&self) -> u32;
+
+    /// The anchor of that number.
+    fn anchor(&self, index: u32) -> Option<&Anchor<Self::Object>>;
+
+    /// The anchor of that number, to change it.
+    fn anchor_mut(&mut self, index: u32) -> Option<&mut Anchor<Self::Object>>;
+
+    /// How many anchors there are.
+    fn anchors(&self) -> u32;
 }
 
 /// What a request asks the daemon for.
@@ -81,12 +92,12 @@ pub struct Id {
 /// Names one cache object for as long as it is in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectQueue {
-    pub(super) slot: u32,
+    pub(super) anchor: u32,
     pub(super) generation: u32,
 }
 
 /// One numbered slot. Opaque: only the table looks inside.
-pub struct Slot<P, O> {
+pub struct Slot<P> {
     /// Counts the uses of this slot, so that an old name does not lead to a new record.
     pub(super) generation: u32,
     /// The upper part of the last message id that was made here.
@@ -94,10 +105,10 @@ pub struct Slot<P, O> {
     queue: Links,
     own: Links,
     age: Links,
-    pub(super) state: State<P, O>,
+    pub(super) request: Option<Request<P>>,
 }
 
-impl<P, O> Slot<P, O> {
+impl<P> Slot<P> {
     /// An unused slot, to build storage from.
     pub const fn new() -> Self {
         Slot {
@@ -106,7 +117,7 @@ impl<P, O> Slot<P, O> {
             queue: Links::NONE,
             own: Links::NONE,
             age: Links::NONE,
-            state: State::Free,
+            request: None,
         }
     }
 
@@ -127,35 +138,56 @@ impl<P, O> Slot<P, O> {
     }
 }
 
-impl<P, O> Default for Slot<P, O> {
+impl<P> Default for Slot<P> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// What a slot holds.
-pub(super) enum State<P, O> {
-    Free,
-    Object(Anchor<O>),
-    Request(Request<P>),
-}
-
-/// The record of one cache object.
-pub(super) struct Anchor<O> {
-    pub(super) value: O,
-    /// Every request of this object, oldest first.
+/// The record of one cache object. Opaque: only the table looks inside.
+pub struct Anchor<O> {
+    /// Counts the uses, as a slot's does.
+    pub(super) generation: u32,
+    /// What is kept for the object; `None` while the anchor is free.
+    pub(super) value: Option<O>,
+    /// Every request of this object, oldest first. While the anchor is free: the next free one.
     pub(super) own: Ends,
     /// Those of them that wait for the object to be opened anew, oldest first.
     pub(super) parked: Ends,
-    /// Whether the slot that is set aside for opening this object anew is in use.
+    /// Whether an OPEN that opens this object anew is in the table.
     pub(super) reopening: bool,
+}
+
+impl<O> Anchor<O> {
+    /// A free anchor, to build storage from.
+    pub const fn new() -> Self {
+        Anchor {
+            generation: 0,
+            value: None,
+            own: Ends::EMPTY,
+            parked: Ends::EMPTY,
+            reopening: false,
+        }
+    }
+
+    /// Whether a slot is set aside for opening the object anew: while there is a request that may
+    /// make it necessary, and no such OPEN yet.
+    pub(super) fn sets_aside(&self) -> bool {
+        !self.own.is_empty() && !self.reopening
+    }
+}
+
+impl<O> Default for Anchor<O> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The record of one request.
 pub(super) struct Request<P> {
     pub(super) payload: P,
     pub(super) op: Op,
-    /// Slot of the object's anchor.
+    /// The object's anchor.
     pub(super) object: u32,
     pub(super) msg_id: u32,
     pub(super) place: Place,
@@ -163,8 +195,8 @@ pub(super) struct Request<P> {
     pub(super) delivered: bool,
     /// Counts deliveries, so that one that failed does not undo another's.
     pub(super) turn: u32,
-    /// Whether it uses its object's set-aside slot.
-    pub(super) set_aside: bool,
+    /// Whether it is the OPEN that opens its object anew.
+    pub(super) reopens: bool,
 }
 
 /// Which of the lists through `Slot::queue` a request is on.

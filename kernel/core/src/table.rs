@@ -4,17 +4,18 @@
 //!
 //! What holds between two operations: every request is on the age list, on its object's list, and
 //! either in the FIFO, on its object's parked list, or counted in `out`; every slot below `grown`
-//! is free, an object or a request; and at least `set_aside` slots are free.
+//! is a request, on the free list, or not used yet (from `fresh` on); `set_aside` counts the objects
+//! of which [`Anchor::sets_aside`] is true, and at least as many slots are free.
 
 use super::slots::{
     push_back, push_front, unlink, Anchor, Chain, Ends, Id, Kind, ObjectQueue, Op, Place, Request,
-    Slots, State,
+    Slots, NIL,
 };
 
 /// Bits of a message id that number the slot.
 const SLOT_BITS: u32 = 18;
 
-/// The most slots that a table can use: objects and requests together.
+/// The most requests that can be in a table.
 pub const MAX_SLOTS: u32 = 1 << SLOT_BITS;
 
 /// The last epoch; with the slot's bits below it, a message id fills 31 bits.
@@ -40,7 +41,7 @@ const UNREAD_IS_ANSWERED: bool = cfg!(cachefiles_mutant = "cread-rules");
 pub enum SendError {
     /// The daemon is gone: [`Table::die`] was called.
     Dead,
-    /// No slot is free: give the table a chunk and try again.
+    /// No slot or anchor is free: give the table a chunk of them and try again.
     Full,
     /// The object is not in the table (any more), or is being opened anew already.
     NoObject,
@@ -94,10 +95,18 @@ pub struct Table<S: Slots> {
     pub(super) slots: S,
     /// Slots below this number have been taken over from the storage.
     pub(super) grown: u32,
+    /// Slots from this number on have never been used.
+    pub(super) fresh: u32,
+    /// Slots that have been used before and are free, the one that has been for longest first.
     pub(super) free: Ends,
+    /// How many slots are free, used before or not.
     pub(super) free_count: u32,
     /// Free slots that may be used for nothing but opening an object anew.
     pub(super) set_aside: u32,
+    /// Anchors from this number on have never been used.
+    pub(super) fresh_anchor: u32,
+    /// An anchor that has been used before and is free, at the head of a list of such.
+    pub(super) free_anchor: u32,
     pub(super) fifo: Ends,
     pub(super) age: Ends,
     pub(super) live: u32,
@@ -111,18 +120,61 @@ impl<S: Slots> Table<S> {
         self.free_count.saturating_sub(self.set_aside)
     }
 
-    /// Takes the slot off the free list that has been free for longest.
+    /// Takes a slot that was never used, or else the one that has been free for longest.
     pub(super) fn claim(&mut self) -> Option<Id> {
-        let at = self.free.head;
-        self.slots.get(at)?;
-        unlink(&mut self.slots, Chain::Queue, &mut self.free, at);
-        self.free_count = self.free_count.saturating_sub(1);
+        let any_fresh = self.fresh < self.grown && !(IDS_COME_BACK && !self.free.is_empty());
+        let at = match any_fresh {
+            true => self.fresh,
+            false => self.free.head,
+        };
         let slot = self.slots.get_mut(at)?;
         slot.generation = slot.generation.wrapping_add(1);
-        Some(Id {
+        let id = Id {
             slot: at,
             generation: slot.generation,
+        };
+        if any_fresh {
+            self.fresh = self.fresh.saturating_add(1);
+        } else {
+            unlink(&mut self.slots, Chain::Queue, &mut self.free, at);
+        }
+        self.free_count = self.free_count.saturating_sub(1);
+        Some(id)
+    }
+
+    /// Takes a free anchor for `value`, or gives it back.
+    pub(super) fn claim_anchor(&mut self, value: S::Object) -> Result<ObjectQueue, S::Object> {
+        let used_before = self.free_anchor != NIL;
+        let at = match used_before {
+            true => self.free_anchor,
+            false => self.fresh_anchor,
+        };
+        let Some(anchor) = self.slots.anchor_mut(at) else {
+            return Err(value);
+        };
+        if used_before {
+            self.free_anchor = anchor.own.head;
+        } else {
+            self.fresh_anchor = self.fresh_anchor.saturating_add(1);
+        }
+        let generation = anchor.generation.wrapping_add(1);
+        *anchor = Anchor::new();
+        anchor.generation = generation;
+        anchor.value = Some(value);
+        Ok(ObjectQueue {
+            anchor: at,
+            generation,
         })
+    }
+
+    /// Frees an anchor that no request hangs off.
+    pub(super) fn release_anchor(&mut self, at: u32) -> Option<S::Object> {
+        let next = self.free_anchor;
+        let anchor = self.slots.anchor_mut(at)?;
+        let value = anchor.value.take()?;
+        anchor.own.head = next;
+        self.free_anchor = at;
+        Some(value)
     }
 
     /// Puts an emptied slot on the free list.
@@ -141,7 +193,7 @@ impl<S: Slots> Table<S> {
         op: Op,
         object: ObjectQueue,
         payload: S::Payload,
-        set_aside: bool,
+        reopens: bool,
     ) -> Result<Id, (SendError, S::Payload)> {
         let Some(id) = self.claim() else {
             return Err((SendError::Full, payload));
@@ -150,28 +202,23 @@ impl<S: Slots> Table<S> {
         let Some(slot) = self.slots.get_mut(at) else {
             return Err((SendError::Full, payload));
         };
-        slot.state = State::Request(Request {
+        slot.request = Some(Request {
             payload,
             op,
-            object: object.slot,
+            object: object.anchor,
             msg_id: 0,
             place: Place::Waiting,
             delivered: false,
             turn: 0,
-            set_aside,
+            reopens,
         });
         self.rename(at);
-        let mut own = self.anchor_at(object.slot).map_or(Ends::EMPTY, |a| a.own);
-        push_back(&mut self.slots, Chain::Own, &mut own, at);
-        if let Some(anchor) = self.anchor_at(object.slot) {
-            anchor.own = own;
-            anchor.reopening |= set_aside;
-        }
+        self.change_own(object.anchor, |slots, own| {
+            push_back(slots, Chain::Own, own, at);
+            reopens.then_some(true)
+        });
         push_back(&mut self.slots, Chain::Age, &mut self.age, at);
-        if set_aside {
-            self.set_aside = self.set_aside.saturating_sub(1);
-        }
-        if set_aside || LAST_IN_FIRST_OUT {
+        if reopens || LAST_IN_FIRST_OUT {
             push_front(&mut self.slots, Chain::Queue, &mut self.fifo, at);
         } else {
             push_back(&mut self.slots, Chain::Queue, &mut self.fifo, at);
@@ -183,33 +230,45 @@ impl<S: Slots> Table<S> {
     /// Takes a request out of everything.
     pub(super) fn take(&mut self, at: u32) -> Option<Taken<S::Payload>> {
         let request = self.request(at)?;
-        let (owner, set_aside) = (request.object, request.set_aside);
+        let (owner, reopens) = (request.object, request.reopens);
         self.leave_place(at);
         unlink(&mut self.slots, Chain::Age, &mut self.age, at);
-        let mut own = self.anchor_at(owner).map_or(Ends::EMPTY, |a| a.own);
-        unlink(&mut self.slots, Chain::Own, &mut own, at);
-        if let Some(anchor) = self.anchor_at(owner) {
-            anchor.own = own;
-            anchor.reopening &= !set_aside;
-        }
-        if set_aside {
-            self.set_aside = self.set_aside.saturating_add(1);
-        }
+        self.change_own(owner, |slots, own| {
+            unlink(slots, Chain::Own, own, at);
+            reopens.then_some(false)
+        });
         self.live = self.live.saturating_sub(1);
-        let generation = self.slots.get(owner).map_or(0, |slot| slot.generation);
-        let slot = self.slots.get_mut(at)?;
-        let State::Request(request) = core::mem::replace(&mut slot.state, State::Free) else {
-            return None;
-        };
+        let generation = self.slots.anchor(owner).map_or(0, |a| a.generation);
+        let request = self.slots.get_mut(at)?.request.take()?;
         self.release(at);
         Some(Taken {
             op: request.op,
             object: ObjectQueue {
-                slot: owner,
+                anchor: owner,
                 generation,
             },
             payload: request.payload,
         })
+    }
+
+    /// Changes the list of an object's requests and, where `change` says so, whether an OPEN that
+    /// opens it anew is one of them; and sets a slot aside for that, or no longer.
+    fn change_own(&mut self, at: u32, change: impl FnOnce(&mut S, &mut Ends) -> Option<bool>) {
+        let Some(anchor) = self.anchor_at(at) else {
+            return;
+        };
+        let (mut own, before) = (anchor.own, anchor.sets_aside());
+        let reopening = change(&mut self.slots, &mut own);
+        let Some(anchor) = self.anchor_at(at) else {
+            return;
+        };
+        anchor.own = own;
+        anchor.reopening = reopening.unwrap_or(anchor.reopening);
+        self.set_aside = match (before, anchor.sets_aside()) {
+            (false, true) => self.set_aside.saturating_add(1),
+            (true, false) => self.set_aside.saturating_sub(1),
+            _ => self.set_aside,
+        };
     }
 
     /// Takes a request off the list of its place, or out of the count of what is out.
@@ -265,7 +324,7 @@ impl<S: Slots> Table<S> {
             _ => 1,
         };
         let msg_id = (slot.epoch << SLOT_BITS) | at;
-        if let State::Request(request) = &mut slot.state {
+        if let Some(request) = &mut slot.request {
             request.msg_id = msg_id;
             request.delivered = false;
         }
@@ -293,8 +352,8 @@ impl<S: Slots> Table<S> {
             msg_id: request.msg_id,
             op: request.op,
             object: ObjectQueue {
-                slot: request.object,
-                generation: self.slots.get(request.object)?.generation,
+                anchor: request.object,
+                generation: self.slots.anchor(request.object)?.generation,
             },
             payload: &request.payload,
         })
@@ -308,33 +367,22 @@ impl<S: Slots> Table<S> {
     }
 
     pub(super) fn request(&self, at: u32) -> Option<&Request<S::Payload>> {
-        match &self.slots.get(at)?.state {
-            State::Request(request) => Some(request),
-            _ => None,
-        }
+        self.slots.get(at)?.request.as_ref()
     }
 
     pub(super) fn request_mut(&mut self, at: u32) -> Option<&mut Request<S::Payload>> {
-        match &mut self.slots.get_mut(at)?.state {
-            State::Request(request) => Some(request),
-            _ => None,
-        }
+        self.slots.get_mut(at)?.request.as_mut()
     }
 
     /// The record of an object, if the name is not out of date.
     pub(super) fn anchor(&self, object: ObjectQueue) -> Option<&Anchor<S::Object>> {
-        let slot = self.slots.get(object.slot)?;
-        match &slot.state {
-            State::Object(anchor) if slot.generation == object.generation => Some(anchor),
-            _ => None,
-        }
+        self.slots
+            .anchor(object.anchor)
+            .filter(|anchor| anchor.value.is_some() && anchor.generation == object.generation)
     }
 
-    /// The record in a slot that is known to hold one.
+    /// The record with that number, which is known to be an object's.
     pub(super) fn anchor_at(&mut self, at: u32) -> Option<&mut Anchor<S::Object>> {
-        match &mut self.slots.get_mut(at)?.state {
-            State::Object(anchor) => Some(anchor),
-            _ => None,
-        }
+        self.slots.anchor_mut(at)
     }
 }

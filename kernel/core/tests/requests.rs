@@ -24,8 +24,11 @@ use support::Tag;
 
 const READ: Op = Op::Read { off: 0, len: 4096 };
 
+/// Anchors of a table of which a test wants to know nothing: enough.
+const ANCHORS: usize = 64;
+
 fn table(slots: usize) -> Table<Store> {
-    Table::new(Store::new(slots))
+    Table::new(Store::new(slots, ANCHORS))
 }
 
 fn object(table: &mut Table<Store>) -> ObjectQueue {
@@ -382,14 +385,19 @@ fn parked_requests_wait_for_the_reopening_and_keep_their_turn() {
 #[test]
 fn an_object_can_be_opened_anew_when_no_slot_is_free() {
     let mut table = table(4);
-    let a = object(&mut table);
+    let (a, b) = (object(&mut table), object(&mut table));
     send(&mut table, a, READ, 0);
+    send(&mut table, a, READ, 1);
+    // The last but one is free, but could not be opened anew.
+    assert_eq!(
+        table.enqueue(READ, b, Tag(2)),
+        Err((SendError::Full, Tag(2)))
+    );
     send(&mut table, a, READ, 1);
     assert_eq!(
         table.enqueue(READ, a, Tag(2)),
         Err((SendError::Full, Tag(2)))
     );
-    assert_eq!(table.add_object(5), Err((SendError::Full, 5)));
     let reopen = table.enqueue_reopen(a, Tag(3)).expect("set aside");
     assert_eq!(
         table.enqueue_reopen(a, Tag(4)),
@@ -401,6 +409,30 @@ fn an_object_can_be_opened_anew_when_no_slot_is_free() {
         Err((SendError::Full, Tag(2)))
     );
     assert!(table.enqueue_reopen(a, Tag(5)).is_ok());
+}
+
+#[test]
+fn an_object_without_requests_uses_no_slot() {
+    let mut table = Table::new(Store::new(3, 2));
+    let (a, b) = (object(&mut table), object(&mut table));
+    assert!(table.needs_anchors());
+    assert_eq!(table.add_object(5), Err((SendError::Full, 5)));
+    for tag in 0..100 {
+        let id = send(&mut table, if tag % 2 == 0 { a } else { b }, READ, tag);
+        table.remove(id).expect("it waits");
+    }
+    // Nobody's request, so that no slot is set aside for it.
+    let first = send(&mut table, a, READ, 0);
+    send(&mut table, a, READ, 1);
+    assert_eq!(
+        table.enqueue_reopen(b, Tag(2)),
+        Err((SendError::Full, Tag(2)))
+    );
+    table.remove(first).expect("it waits");
+    table.enqueue_reopen(b, Tag(2)).expect("a slot");
+    table.slots_mut().extend_anchors(1);
+    assert!(!table.needs_anchors());
+    object(&mut table);
 }
 
 #[test]

@@ -22,6 +22,9 @@ use support::Tag;
 /// Slots that the table begins with, and gains at a time.
 const CHUNK: usize = 12;
 
+/// Anchors likewise.
+const ANCHORS: usize = 3;
+
 /// One operation. An index picks from all names that were ever given out.
 #[derive(Debug, Clone)]
 enum Step {
@@ -42,6 +45,7 @@ enum Step {
     PopWaiting(Index, Kind),
     PopAny,
     Grow,
+    GrowAnchors,
     Die,
 }
 
@@ -74,6 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (index(), kind()).prop_map(|(o, k)| Step::PopWaiting(o, k)),
         1 => Just(Step::PopAny),
         1 => Just(Step::Grow),
+        1 => Just(Step::GrowAnchors),
     ]
 }
 
@@ -107,6 +112,7 @@ struct Both {
     /// Per object, what is parked.
     parked: Vec<Vec<u32>>,
     slots: usize,
+    anchors: usize,
     dead: bool,
     next_tag: u32,
     ids: Vec<(Id, u32)>,
@@ -118,12 +124,13 @@ struct Both {
 impl Both {
     fn new() -> Both {
         Both {
-            table: Table::new(Store::new(CHUNK)),
+            table: Table::new(Store::new(CHUNK, ANCHORS)),
             objects: Vec::new(),
             live: Vec::new(),
             fifo: Vec::new(),
             parked: Vec::new(),
             slots: CHUNK,
+            anchors: ANCHORS,
             dead: false,
             next_tag: 0,
             ids: Vec::new(),
@@ -133,11 +140,20 @@ impl Both {
         }
     }
 
-    /// Slots that are neither used nor set aside.
+    /// Slots that are neither used nor set aside: one is for each object that has requests, and
+    /// none of them the OPEN that it is set aside for.
     fn available(&self) -> usize {
-        let objects = self.objects.iter().filter(|o| o.1.is_some()).count();
+        let with_requests: HashSet<usize> = self.live.iter().map(|e| e.object).collect();
         let reopening = self.live.iter().filter(|e| e.reopening).count();
-        self.slots - objects - self.live.len() - (objects - reopening)
+        self.slots - self.live.len() - (with_requests.len() - reopening)
+    }
+
+    fn has_requests(&self, object: usize) -> bool {
+        self.live.iter().any(|e| e.object == object)
+    }
+
+    fn objects_in_it(&self) -> usize {
+        self.objects.iter().filter(|o| o.1.is_some()).count()
     }
 
     fn object(&self, index: &Index) -> Option<(usize, ObjectQueue, bool)> {
@@ -222,7 +238,7 @@ impl Both {
             Err(SendError::Dead)
         } else if !exists {
             Err(SendError::NoObject)
-        } else if self.available() == 0 {
+        } else if self.available() < if self.has_requests(at) { 1 } else { 2 } {
             Err(SendError::Full)
         } else {
             Ok(())
@@ -245,20 +261,23 @@ impl Both {
         };
         let tag = self.next_tag;
         let busy = self.live.iter().any(|e| e.object == at && e.reopening);
+        let expected = if self.dead {
+            Err(SendError::Dead)
+        } else if !exists || busy {
+            Err(SendError::NoObject)
+        } else if !self.has_requests(at) && self.available() == 0 {
+            Err(SendError::Full)
+        } else {
+            Ok(())
+        };
         match self.table.enqueue_reopen(queue, Tag(tag)) {
             Ok(id) => {
-                assert!(!self.dead && exists && !busy);
+                assert_eq!(expected, Ok(()));
                 self.admit(id, Op::Open, at, true);
             }
             Err((error, payload)) => {
                 assert_eq!(payload, Tag(tag));
-                let expected = if self.dead {
-                    SendError::Dead
-                } else {
-                    SendError::NoObject
-                };
-                assert_eq!(error, expected);
-                assert!(self.dead || !exists || busy);
+                assert_eq!(expected, Err(error));
             }
         }
     }
@@ -406,7 +425,7 @@ impl Both {
         match step {
             Step::AddObject => {
                 let value = self.objects.len() as u32;
-                let expected = self.available() >= 2;
+                let expected = self.objects_in_it() < self.anchors;
                 match self.table.add_object(value) {
                     Ok(queue) => {
                         assert!(expected);
@@ -423,7 +442,7 @@ impl Both {
                 let Some((at, queue, _)) = self.object(index) else {
                     return;
                 };
-                let busy = self.live.iter().any(|e| e.object == at);
+                let busy = self.has_requests(at);
                 assert_eq!(self.table.has_requests(queue), busy);
                 let expected = if busy {
                     None
@@ -479,6 +498,10 @@ impl Both {
                 self.table.grow();
                 self.slots += CHUNK;
             }
+            Step::GrowAnchors => {
+                self.table.slots_mut().extend_anchors(ANCHORS);
+                self.anchors += ANCHORS;
+            }
             Step::Die => {
                 self.table.die();
                 self.dead = true;
@@ -495,6 +518,8 @@ impl Both {
         let out = self.live.iter().filter(|e| e.place == Place::Out).count();
         assert_eq!(self.table.out() as usize, out);
         assert_eq!(self.table.is_dead(), self.dead);
+        let full = self.objects_in_it() == self.anchors;
+        assert_eq!(self.table.needs_anchors(), full);
         for (queue, value) in &self.objects {
             assert_eq!(self.table.object(*queue).copied(), *value);
         }
@@ -528,7 +553,6 @@ proptest! {
         }
         prop_assert!(both.table.pop_any().is_none());
         // And the table is as good as new.
-        let free = both.slots - both.objects.iter().filter(|o| o.1.is_some()).count() * 2;
-        prop_assert_eq!(both.available(), free);
+        prop_assert_eq!(both.available(), both.slots);
     }
 }

@@ -196,6 +196,9 @@ void cf_subreq_cut(struct netfs_io_subrequest *subreq, size_t skip, size_t grow,
 	iov_iter_truncate(&subreq->io_iter, len);
 }
 
+/* Memory. The result replaces what was given; null is as good as nothing. */
+void *cf_realloc(void *memory, size_t bytes) { return kvrealloc(memory, bytes, GFP_KERNEL); }
+
 /* User memory. */
 unsigned long cf_copy_to_user(void __user *to, const void *from, unsigned long n)
 {

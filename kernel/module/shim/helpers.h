@@ -115,6 +115,9 @@ size_t cf_iov_iter_count(const struct iov_iter *iter);
 struct netfs_io_stream *cf_subreq_stream(struct netfs_io_subrequest *subreq);
 void cf_subreq_cut(struct netfs_io_subrequest *subreq, size_t skip, size_t grow, size_t len);
 
+/* Memory. */
+void *cf_realloc(void *memory, size_t bytes);
+
 /* User memory. */
 unsigned long cf_copy_to_user(void __user *to, const void *from, unsigned long n);
 unsigned long cf_copy_from_user(void *to, const void __user *from, unsigned long n);

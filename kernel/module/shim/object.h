@@ -24,7 +24,6 @@ struct cachefiles_volume {
 
 struct cachefiles_object {
 	struct fscache_cookie	*cookie;
-	struct cachefiles_volume *volume;
 	unsigned int		debug_id;
 };
 

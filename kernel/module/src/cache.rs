@@ -31,6 +31,7 @@ use crate::sys::fscache::CacheCookie;
 use crate::sys::fscache::VolumeCookie;
 use crate::sys::fscache::VolumeCookieRef;
 use crate::sys::kiocb::NoFs;
+use crate::sys::list::List;
 use crate::sys::mount::Mount;
 use crate::sys::object::Object;
 use crate::sys::once::Once;
@@ -92,7 +93,7 @@ pub(crate) struct Cache {
     #[pin]
     pub(crate) objects: Mutex<ObjectList>,
     #[pin]
-    volumes: Mutex<KVVec<Option<Arc<Volume>>>>,
+    volumes: Mutex<List<Option<Arc<Volume>>>>,
     /// On-demand requests.
     #[pin]
     pub(crate) ondemand: Requests,
@@ -128,8 +129,8 @@ impl Cache {
                 b_released: AtomicU64::new(0),
                 graves: AtomicU32::new(0),
                 pollq <- WaitQueue::new(),
-                objects <- new_mutex!(ObjectList::new(), "Cache::objects"),
-                volumes <- new_mutex!(KVVec::new(), "Cache::volumes"),
+                objects <- new_mutex!(ObjectList::new()?, "Cache::objects"),
+                volumes <- new_mutex!(List::new(), "Cache::volumes"),
                 ondemand <- Requests::new(),
                 _token: token,
             }? KernelError),
@@ -389,7 +390,7 @@ impl Cache {
         let mut volumes = self.volumes.lock();
         match volumes.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(volume),
-            None => push(&mut volumes, Some(volume), GFP_KERNEL)?,
+            None => volumes.push(Some(volume))?,
         }
         Ok(())
     }

@@ -4,10 +4,6 @@
 //! share: the end of a transfer (sys/netfs.rs) and a slot of a table (sys/ops.rs). The logic knows
 //! nothing of it.
 
-use crate::sys::errno::Result;
-use kernel::alloc::Allocator;
-use kernel::alloc::Flags;
-use kernel::alloc::Vec;
 use kernel::str::CStr;
 
 /// The bytes of a C string with its NUL. From 7.x on the kernel's strings are those of Rust's own
@@ -21,27 +17,4 @@ pub(crate) fn with_nul(text: &CStr) -> &[u8] {
 #[cfg(kernel_ge_7002)]
 pub(crate) fn with_nul(text: &CStr) -> &[u8] {
     text.to_bytes_with_nul()
-}
-
-/// Appends to a vector.
-///
-/// # Errors
-/// ENOMEM.
-#[cfg(not(kernel_ge_7002))]
-#[inline(always)]
-pub(crate) fn push<T, A: Allocator>(vec: &mut Vec<T, A>, value: T, flags: Flags) -> Result {
-    Ok(vec.push(value, flags)?)
-}
-
-/// As above. The plain `push` of these kernels subtracts with an overflow check, whose panic the
-/// compiler cannot leave out; this one compares first.
-///
-/// # Errors
-/// ENOMEM.
-#[cfg(kernel_ge_7002)]
-#[inline(always)]
-pub(crate) fn push<T, A: Allocator>(vec: &mut Vec<T, A>, value: T, flags: Flags) -> Result {
-    vec.reserve(1, flags)?;
-    vec.push_within_capacity(value)
-        .map_err(|_| crate::sys::errno::ENOMEM)
 }

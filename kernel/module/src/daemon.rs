@@ -16,6 +16,7 @@ use crate::pure::status::STATUS_MAX;
 use crate::space;
 use crate::sys::cred;
 use crate::sys::device::Loaded;
+use crate::sys::list::Bytes;
 use crate::sys::mount::Mount;
 use crate::sys::param;
 use crate::sys::user::UserIn;
@@ -175,7 +176,8 @@ pub(crate) fn write(binding: &Binding, data: &UserIn<'_>) -> Result<usize> {
     if data.len() as u64 >= crate::interface::PAGE {
         return Err(EOPNOTSUPP);
     }
-    let text = data.read_all()?;
+    let mut text = Bytes::zeroed(data.len())?;
+    data.read(&mut text)?;
     let command = command::parse(&text).map_err(refusal)?;
     let mut config = binding.config.lock();
     if binding.cache.is_dead() {

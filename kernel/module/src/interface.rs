@@ -5,6 +5,7 @@
 
 use crate::cache::Bound;
 use crate::cache::Cache;
+use crate::chunked::Chunked;
 use crate::debug::debug;
 use crate::error_inject;
 use crate::lookup;
@@ -33,7 +34,6 @@ use crate::xattr;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering;
 use kernel::new_spinlock;
-use kernel::str::CStr;
 use kernel::sync::Arc;
 use kernel::sync::SpinLock;
 
@@ -53,7 +53,6 @@ struct Backed {
 #[pin_data]
 pub(crate) struct ObjectData {
     volume: Arc<Volume>,
-    name: ObjectName,
     #[pin]
     backed: SpinLock<Backed>,
     /// Place on the cache's list of objects, plus one; zero off the list.
@@ -63,15 +62,10 @@ pub(crate) struct ObjectData {
 }
 
 impl ObjectData {
-    fn new(
-        volume: Arc<Volume>,
-        name: ObjectName,
-        anchor: Option<Anchor>,
-    ) -> impl PinInit<ObjectData, Errno> {
+    fn new(volume: Arc<Volume>, anchor: Option<Anchor>) -> impl PinInit<ObjectData, Errno> {
         try_pin_init!(ObjectData {
             anchor,
             volume,
-            name,
             backed <- new_spinlock!(
                 Backed { file: None, tmpfile: false, content: Content::NoData },
                 "Object::backed"
@@ -83,11 +77,6 @@ impl ObjectData {
     /// The cache.
     pub(crate) fn cache(&self) -> &Arc<Cache> {
         self.volume.cache()
-    }
-
-    /// Name of the object's file.
-    pub(crate) fn name(&self) -> &CStr {
-        self.name.as_c_str()
     }
 
     /// The object's place in the request table; none outside on-demand mode.
@@ -138,6 +127,13 @@ impl Object {
     pub(crate) fn fan(&self) -> Option<&Dentry> {
         self.volume.fan(self.cookie().fan_index())
     }
+
+    /// Name of the object's file. It is made when it is asked for, which is when the object begins
+    /// and when it ends: in between it need not take memory.
+    pub(crate) fn name(&self) -> ObjectName {
+        // That the key makes a name was seen before the object was made.
+        ObjectName::of(self.cookie()).unwrap_or_default()
+    }
 }
 
 fn new_object(cookie: &Cookie, volume: Arc<Volume>) -> Result<ObjRef> {
@@ -150,12 +146,12 @@ fn new_object(cookie: &Cookie, volume: Arc<Volume>) -> Result<ObjRef> {
         pr_err!("WANT_CACHE_SIZE is needed for on-demand mode\n");
         return Err(EINVAL);
     }
-    let name = ObjectName::of(cookie)?;
+    ObjectName::of(cookie)?;
     let anchor = match volume.cache().is_ondemand() {
         true => Some(Anchor::new(volume.cache())?),
         false => None,
     };
-    Object::new(cookie, ObjectData::new(volume, name, anchor))
+    Object::new(cookie, ObjectData::new(volume, anchor))
 }
 
 /// Looks up the object of `cookie` in `cache`, making it where there is none; true when I/O may
@@ -175,7 +171,7 @@ pub(crate) fn look_up_cookie(cache: &Cache, cookie: &Cookie) -> bool {
         }
     };
     let id = object.debug_id();
-    debug!(ENTER, "==> lookup(o={:08x}, {})\n", id, object.name());
+    debug!(ENTER, "==> lookup(o={:08x}, {})\n", id, &*object.name());
     let listed = object.get(RefReason::Request);
     let seen = object.get(RefReason::Request);
     ops::attach(cookie, object);
@@ -395,18 +391,24 @@ enum Slot {
 /// The live objects of a cache, so that they can be withdrawn when it is unbound. Adding and
 /// removing one costs the same however many there are.
 pub(crate) struct ObjectList {
-    slots: KVVec<Slot>,
-    /// Number of the first free place, plus one.
+    slots: Chunked<Slot>,
+    /// Number of the first place that has been free before, plus one.
     free: u32,
+    /// How many places have been used.
+    used: u32,
 }
 
 impl ObjectList {
     /// No objects.
-    pub(crate) fn new() -> ObjectList {
-        ObjectList {
-            slots: KVVec::new(),
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn new() -> Result<ObjectList> {
+        Ok(ObjectList {
+            slots: Chunked::new()?,
             free: 0,
-        }
+            used: 0,
+        })
     }
 
     /// Puts an object on the list.
@@ -415,18 +417,20 @@ impl ObjectList {
     /// ENOMEM.
     fn add(&mut self, object: ObjRef) -> Result {
         let number = match self.free {
-            0 => {
-                let end = u32::try_from(self.slots.len()).map_err(|_| ENOMEM)?;
-                push(&mut self.slots, Slot::Free(0), GFP_KERNEL)?;
-                end.checked_add(1).ok_or(ENOMEM)?
-            }
+            0 => self.used.checked_add(1).ok_or(ENOMEM)?,
             number => number,
         };
-        let index = number.wrapping_sub(1) as usize;
-        let place = self.slots.get_mut(index).ok_or(EIO)?;
+        let index = number.wrapping_sub(1);
+        if index >= self.slots.capacity() {
+            let next = self.slots.chunks();
+            let surplus = self.slots.add(next, Chunked::make(next, || Slot::Free(0))?);
+            drop(surplus);
+        }
+        let place = self.slots.get_mut(index).ok_or(ENOMEM)?;
         if let Slot::Free(next) = place {
             self.free = *next;
         }
+        self.used = self.used.max(number);
         object.listed.store(number, Ordering::Relaxed);
         *place = Slot::Used(object);
         Ok(())
@@ -435,8 +439,7 @@ impl ObjectList {
     /// Takes an object off the list, if it is on it.
     fn remove(&mut self, object: &Object) -> Option<ObjRef> {
         let number = object.listed.swap(0, Ordering::Relaxed);
-        let index = number.checked_sub(1)? as usize;
-        let place = self.slots.get_mut(index)?;
+        let place = self.slots.get_mut(number.checked_sub(1)?)?;
         match core::mem::replace(place, Slot::Free(self.free)) {
             Slot::Used(found) => {
                 self.free = number;
@@ -459,7 +462,7 @@ impl ObjectList {
                 object.cookie().withdraw();
             }
         }
-        self.slots = KVVec::new();
         self.free = 0;
+        self.used = 0;
     }
 }

@@ -6,16 +6,24 @@ use crate::compat::with_nul;
 use crate::prelude::*;
 use crate::pure::key;
 use crate::sys::fscache::Cookie;
+use crate::sys::list::Bytes;
 use kernel::str::CStr;
 
+fn without_nul(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [text @ .., 0] => text,
+        _ => bytes,
+    }
+}
+
 /// A name with its NUL, on the heap.
-pub(crate) struct Name(KVec<u8>);
+pub(crate) struct Name(Bytes);
 
 impl Name {
     /// # Errors
     /// EINVAL for a name with a NUL in it, ENOMEM.
     fn new(bytes: &[u8]) -> Result<Name> {
-        let mut name = zeroed(bytes.len().saturating_add(1))?;
+        let mut name = Bytes::zeroed(bytes.len().saturating_add(1))?;
         for (to, from) in name.iter_mut().zip(bytes) {
             *to = *from;
         }
@@ -34,8 +42,7 @@ impl Name {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn of(text: &CStr) -> Result<Name> {
-        let bytes = with_nul(text);
-        Name::new(bytes.strip_suffix(&[0]).unwrap_or(bytes))
+        Name::new(without_nul(with_nul(text)))
     }
 
     /// A copy of a string that is not empty.
@@ -47,16 +54,19 @@ impl Name {
     }
 }
 
-/// The name of an object's file.
-pub(crate) struct ObjectName(Name);
+/// The name of an object's file, in place: at most [`key::NAME_MAX`] bytes, and a NUL.
+pub(crate) struct ObjectName {
+    buf: [u8; key::NAME_MAX + 1],
+    len: usize,
+}
 
 impl ObjectName {
     /// The key of `cookie`, encoded.
     ///
     /// # Errors
-    /// EINVAL for a key that is too long to be a name, ENOMEM.
+    /// EINVAL for a key that is too long to be a name.
     pub(crate) fn of(cookie: &Cookie) -> Result<ObjectName> {
-        let mut buf = [0u8; key::NAME_MAX];
+        let mut name = ObjectName::default();
         let key = cookie.key();
         let limit = match () {
             () if cfg!(cachefiles_mutant = "scale") => 8,
@@ -66,14 +76,28 @@ impl ObjectName {
             () => usize::MAX,
         };
         let key = key.get(..limit).unwrap_or(key);
-        let len = key::encode(key, &mut buf).map_err(|_| EINVAL)?;
-        let name = buf.get(..len).ok_or(EINVAL)?;
-        Ok(ObjectName(Name::new(name)?))
+        let (buf, _nul) = name.buf.split_at_mut(key::NAME_MAX);
+        name.len = key::encode(key, buf).map_err(|_| EINVAL)?;
+        Ok(name)
     }
+}
 
-    /// The name.
-    pub(crate) fn as_c_str(&self) -> &CStr {
-        self.0.as_c_str()
+impl Default for ObjectName {
+    /// No name.
+    fn default() -> ObjectName {
+        ObjectName {
+            buf: [0; key::NAME_MAX + 1],
+            len: 0,
+        }
+    }
+}
+
+impl core::ops::Deref for ObjectName {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        let name = self.buf.get(..=self.len).unwrap_or(&[0]);
+        CStr::from_bytes_with_nul(name).unwrap_or(kernel::c_str!(""))
     }
 }
 
@@ -82,7 +106,7 @@ impl ObjectName {
 /// # Errors
 /// EINVAL for a key that cannot be a name: too long, or with a slash in it. ENOMEM.
 pub(crate) fn volume(key: &[u8]) -> Result<Name> {
-    let key = key.strip_suffix(&[0]).unwrap_or(key);
+    let key = without_nul(key);
     let mut buf = [0u8; key::NAME_MAX];
     let named = match key::volume_dir_name(key, &mut buf) {
         Err(_) if cfg!(cachefiles_mutant = "odd-volume") => key::volume_dir_name(b"odd", &mut buf),

@@ -24,6 +24,7 @@ use crate::sys::anon::AnonFile;
 use crate::sys::anon::FdSlot;
 use crate::sys::complete::Completion;
 use crate::sys::fscache::CookieFlag;
+use crate::sys::list::Bytes;
 use crate::sys::object::ObjRef;
 use crate::sys::object::Object;
 use crate::sys::object::RefReason;
@@ -199,7 +200,7 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
         return Err(EEXIST);
     }
     let slot = FdSlot::reserve()?;
-    let fd = OndemandFd::new(binding, &d.object, d.queue)?;
+    let fd = OndemandFd::new(binding, &d.object)?;
     let id = fd.id();
     let file = AnonFile::new(fd)?;
     if !protocol::attach_fd(&**binding.cache(), d, id) {
@@ -210,7 +211,7 @@ fn deliver_open(binding: &Arc<Binding>, d: &Delivery, out: &mut UserOut<'_>) -> 
     let cookie = d.object.cookie();
     let volume_key = cookie.volume().key_with_nul();
     let len = message_len(d.op, &d.object).min(wire::MSG_MAX);
-    let mut buf = zeroed(len)?;
+    let mut buf = Bytes::zeroed(len)?;
     let n = wire::encode_open(
         &mut buf,
         d.msg_id,
@@ -273,7 +274,8 @@ fn set_size(object: &Object, size: u64) {
 ///
 /// # Errors
 /// EINVAL when no such READ of this object was delivered.
-pub(crate) fn read_complete(object: &Object, queue: ObjectQueue, msg_id: u32) -> Result {
+pub(crate) fn read_complete(object: &Object, msg_id: u32) -> Result {
+    let queue = object.anchor().ok_or(EINVAL)?.queue();
     let ending = || trace::ondemand_cread(object, msg_id);
     protocol::answer_read(&**object.cache(), queue, msg_id, ending).map_err(|_| EINVAL)
 }
@@ -283,8 +285,11 @@ pub(crate) fn restore(cache: &Cache) {
     protocol::restore(cache);
 }
 
-/// The anonymous fd of that id was closed for the last time.
-pub(crate) fn fd_released(cache: &Cache, queue: ObjectQueue, id: u32) {
-    protocol::fd_released(cache, queue, id);
+/// The object's anonymous fd of that id was closed for the last time.
+pub(crate) fn fd_released(object: &Object, id: u32) {
+    let cache = &**object.cache();
+    if let Some(anchor) = object.anchor() {
+        protocol::fd_released(cache, anchor.queue(), id);
+    }
     cache.ondemand.ids.give_back(id);
 }

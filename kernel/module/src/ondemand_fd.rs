@@ -7,7 +7,6 @@ use crate::daemon::Binding;
 use crate::io;
 use crate::ondemand;
 use crate::prelude::*;
-use crate::pure::requests::ObjectQueue;
 use crate::pure::wire;
 use crate::sys::netfs::IovIter;
 use crate::sys::object::ObjRef;
@@ -20,7 +19,6 @@ use kernel::sync::Arc;
 /// it may be the one whose end withdraws the cache, which waits for the object.
 pub(crate) struct OndemandFd {
     object: ObjRef,
-    queue: ObjectQueue,
     id: u32,
     binding: Arc<Binding>,
 }
@@ -30,16 +28,11 @@ impl OndemandFd {
     ///
     /// # Errors
     /// ENOMEM; EBUSY when all ids are in use.
-    pub(crate) fn new(
-        binding: &Arc<Binding>,
-        object: &Object,
-        queue: ObjectQueue,
-    ) -> Result<KBox<OndemandFd>> {
+    pub(crate) fn new(binding: &Arc<Binding>, object: &Object) -> Result<KBox<OndemandFd>> {
         let ids = &binding.cache().ondemand.ids;
         let id = ids.take()?;
         let fd = OndemandFd {
             object: object.get(RefReason::OndemandFd),
-            queue,
             id,
             binding: binding.clone(),
         };
@@ -93,7 +86,7 @@ impl OndemandFd {
             return Err(EINVAL);
         }
         let msg_id = u32::try_from(arg).map_err(|_| EINVAL)?;
-        ondemand::read_complete(&self.object, self.queue, msg_id)
+        ondemand::read_complete(&self.object, msg_id)
     }
 }
 
@@ -102,7 +95,7 @@ impl Drop for OndemandFd {
         if cfg!(cachefiles_mutant = "stolen-fd") && self.object.file().is_none() {
             core::mem::forget(self.binding.clone());
         }
-        ondemand::fd_released(self.binding.cache(), self.queue, self.id);
+        ondemand::fd_released(&self.object, self.id);
         trace::ondemand_fd_release(&self.object, self.id);
     }
 }

@@ -3,6 +3,8 @@
 #![allow(unused_imports)]
 //! The crate `cachefiles-core`, compiled into the module: the very files that its host tests run.
 
+#[path = "../../core/src/chunks.rs"]
+pub(crate) mod chunks;
 #[path = "../../core/src/command.rs"]
 pub(crate) mod command;
 #[path = "../../core/src/dio.rs"]

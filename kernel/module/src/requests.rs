@@ -7,6 +7,7 @@
 //! hold the last reference to an object, whose end sleeps.
 
 use crate::cache::Cache;
+use crate::chunked::Chunked;
 use crate::prelude::*;
 use crate::pure::protocol;
 use crate::pure::protocol::Event;
@@ -17,7 +18,7 @@ use crate::pure::protocol::Killed;
 use crate::pure::protocol::Lock;
 use crate::pure::protocol::State;
 use crate::pure::requests::Table;
-use crate::pure::requests::MAX_SLOTS;
+use crate::pure::slots::Anchor;
 use crate::pure::slots::Slot;
 use crate::pure::slots::Slots;
 use crate::sys::complete::Completion;
@@ -32,41 +33,38 @@ use kernel::sync::SpinLock;
 /// What a request carries here.
 pub(crate) type Pending = protocol::Pending<ObjRef, Arc<Completion>>;
 
-/// Slots in a chunk, and the bits that number them.
-const CHUNK_BITS: u32 = 8;
-const CHUNK: usize = 1 << CHUNK_BITS;
-const CHUNKS: usize = (MAX_SLOTS >> CHUNK_BITS) as usize;
-
-type Chunk = KVVec<Slot<Pending, State>>;
-
 /// The table's memory: chunks that are made before the lock is taken.
 pub(crate) struct Chunks {
-    chunks: KVec<Chunk>,
-}
-
-impl Chunks {
-    fn locate(index: u32) -> (usize, usize) {
-        let index = index as usize;
-        (index >> CHUNK_BITS, index & (CHUNK - 1))
-    }
+    slots: Chunked<Slot<Pending>>,
+    anchors: Chunked<Anchor<State>>,
 }
 
 impl Slots for Chunks {
     type Payload = Pending;
     type Object = State;
 
-    fn get(&self, index: u32) -> Option<&Slot<Pending, State>> {
-        let (chunk, at) = Chunks::locate(index);
-        self.chunks.get(chunk)?.get(at)
+    fn get(&self, index: u32) -> Option<&Slot<Pending>> {
+        self.slots.get(index)
     }
 
-    fn get_mut(&mut self, index: u32) -> Option<&mut Slot<Pending, State>> {
-        let (chunk, at) = Chunks::locate(index);
-        self.chunks.get_mut(chunk)?.get_mut(at)
+    fn get_mut(&mut self, index: u32) -> Option<&mut Slot<Pending>> {
+        self.slots.get_mut(index)
     }
 
     fn capacity(&self) -> u32 {
-        self.chunks.len().wrapping_mul(CHUNK) as u32
+        self.slots.capacity()
+    }
+
+    fn anchor(&self, index: u32) -> Option<&Anchor<State>> {
+        self.anchors.get(index)
+    }
+
+    fn anchor_mut(&mut self, index: u32) -> Option<&mut Anchor<State>> {
+        self.anchors.get_mut(index)
+    }
+
+    fn anchors(&self) -> u32 {
+        self.anchors.capacity()
     }
 }
 
@@ -84,7 +82,7 @@ impl Requests {
     pub(crate) fn new() -> impl PinInit<Requests, KernelError> {
         try_pin_init!(Requests {
             table <- new_spinlock!(
-                Table::new(Chunks { chunks: KVec::with_capacity(CHUNKS, GFP_KERNEL)? }),
+                Table::new(Chunks { slots: Chunked::new()?, anchors: Chunked::new()? }),
                 "Requests::table"
             ),
             ids <- IdSpace::new(),
@@ -102,28 +100,41 @@ impl Requests {
         if cfg!(cachefiles_mutant = "ondemand-read--lockdep") {
             self.table.with(|_| self.table.with(|_| ()));
         }
-        if !self.table.with(|table| table.needs_chunk()) {
-            return Ok(());
-        }
-        let mut chunk = Chunk::with_capacity(CHUNK, GFP_KERNEL)?;
-        for _ in 0..CHUNK {
-            push(&mut chunk, Slot::new(), GFP_KERNEL)?;
-        }
-        // The list of chunks has its full length from the beginning, so that this does not
-        // allocate; a chunk too many is dropped after unlocking.
-        let most = match cfg!(cachefiles_mutant = "probe-scale") {
-            true => 4,
-            false => CHUNKS,
-        };
-        let surplus = self.table.with(|table| {
-            let chunks = &mut table.slots_mut().chunks;
-            if chunks.len() >= most.min(chunks.capacity()) {
-                return Some(chunk);
-            }
-            let pushed = push(chunks, chunk, GFP_ATOMIC);
-            table.grow();
-            pushed.err().map(|_| Chunk::new())
+        let number = self.table.with(|table| {
+            let next = table.slots_mut().slots.chunks();
+            table.needs_chunk().then_some(next)
         });
+        let full = |number| cfg!(cachefiles_mutant = "probe-scale") && number == 4;
+        let Some(number) = number.filter(|number| !full(*number)) else {
+            return Ok(());
+        };
+        let chunk = Chunked::make(number, Slot::new)?;
+        // Where others were faster theirs is enough, and this one is dropped after unlocking.
+        let surplus = self.table.with(|table| {
+            let surplus = table.slots_mut().slots.add(number, chunk);
+            table.grow();
+            surplus
+        });
+        drop(surplus);
+        Ok(())
+    }
+
+    /// The same for an object.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    fn make_object_room(&self) -> Result {
+        let number = self.table.with(|table| {
+            let next = table.slots_mut().anchors.chunks();
+            table.needs_anchors().then_some(next)
+        });
+        let Some(number) = number else {
+            return Ok(());
+        };
+        let chunk = Chunked::make(number, Anchor::new)?;
+        let surplus = self
+            .table
+            .with(|table| table.slots_mut().anchors.add(number, chunk));
         drop(surplus);
         Ok(())
     }
@@ -182,6 +193,10 @@ impl Host for Cache {
 
     fn make_room(&self) -> Result {
         self.ondemand.make_room()
+    }
+
+    fn make_object_room(&self) -> Result {
+        self.ondemand.make_object_room()
     }
 
     fn wake_daemon(&self) {

@@ -12,6 +12,7 @@ use crate::prelude::*;
 use crate::sys::dentry::Dentry;
 use crate::sys::fscache::VolumeCookie;
 use crate::sys::fscache::VolumeCookieWeak;
+use crate::sys::list::List;
 use crate::sys::time;
 use crate::sys::trace::word;
 use crate::xattr;
@@ -30,7 +31,7 @@ const REBUILDS: u32 = match cfg!(cachefiles_mutant = "dead-graveyard") {
 /// What the module keeps of a volume. The volume cookie holds it, and so does each object.
 pub(crate) struct Volume {
     /// Ends first: the directories below before the one above.
-    fans: KVec<Directory>,
+    fans: List<Directory>,
     dir: Directory,
     pub(crate) vcookie: VolumeCookieWeak,
     cache: Arc<Cache>,
@@ -100,11 +101,11 @@ fn make(cache: &Arc<Cache>, bound: &Bound, vcookie: &VolumeCookie) -> Result<Arc
                 Err(e) => return Err(e),
             }
         }
-        let mut fans = KVec::new();
+        let mut fans = List::with_capacity(usize::from(FANS))?;
         for index in 0..FANS {
             let name = name::fan(index as u8);
             let (fan, _) = namei::get_directory(cache, &bound.backing, &dir, name.as_c_str())?;
-            push(&mut fans, fan, GFP_KERNEL)?;
+            fans.push(fan)?;
         }
         return Ok(Arc::new(
             Volume {

@@ -16,6 +16,7 @@ use crate::sys::dentry::Dentry;
 use crate::sys::file::File;
 use crate::sys::fscache::CookieFlag;
 use crate::sys::fscache::VolumeCookie;
+use crate::sys::list::Bytes;
 use crate::sys::object::Object;
 use crate::sys::trace;
 use crate::sys::trace::word;
@@ -27,17 +28,17 @@ fn attribute() -> &'static CStr {
 }
 
 /// The coherency data of a volume, as the cookie has it now.
-fn coherency_of(vcookie: &VolumeCookie) -> Result<KVec<u8>> {
+fn coherency_of(vcookie: &VolumeCookie) -> Result<Bytes> {
     let len = vcookie.copy_coherency(&mut []);
-    let mut data = zeroed(len)?;
+    let mut data = Bytes::zeroed(len)?;
     vcookie.copy_coherency(&mut data);
     Ok(data)
 }
 
 /// The coherency data of an object, as the cookie has it now.
-fn aux_of(object: &Object) -> Result<KVec<u8>> {
+fn aux_of(object: &Object) -> Result<Bytes> {
     let len = object.cookie().copy_aux(&mut []);
-    let mut aux = zeroed(len)?;
+    let mut aux = Bytes::zeroed(len)?;
     object.cookie().copy_aux(&mut aux);
     Ok(aux)
 }
@@ -55,7 +56,7 @@ pub(crate) fn set_object(cache: &Cache, object: &Object) -> Result {
         object.content()
     };
     let len = record::object_len(aux.len()).ok_or(ENOMEM)?;
-    let mut buf = zeroed(len)?;
+    let mut buf = Bytes::zeroed(len)?;
     record::encode_object(&mut buf, object.cookie().object_size(), content, &aux)
         .map_err(|_| EIO)?;
     let result = error_inject::write().and_then(|()| {
@@ -83,7 +84,7 @@ pub(crate) fn set_object(cache: &Cache, object: &Object) -> Result {
 pub(crate) fn check_object(cache: &Cache, object: &Object, file: &File) -> Result {
     let aux = aux_of(object)?;
     let len = record::object_len(aux.len()).ok_or(ENOMEM)?;
-    let mut buf = zeroed(len)?;
+    let mut buf = Bytes::zeroed(len)?;
     let inode = file.inode();
     let read = error_inject::read().and_then(|()| file.dentry().get_xattr(attribute(), &mut buf));
     let found = match read {
@@ -157,7 +158,7 @@ pub(crate) fn set_volume(
 ) -> Result {
     let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
-    let mut buf = zeroed(len)?;
+    let mut buf = Bytes::zeroed(len)?;
     record::encode_volume(&mut buf, &coherency).map_err(|_| EIO)?;
     let result = error_inject::write().and_then(|()| {
         let _write = bound.backing.mnt.want_write()?;
@@ -183,7 +184,7 @@ pub(crate) fn set_volume(
 pub(crate) fn check_volume(cache: &Cache, vcookie: &VolumeCookie, dir: &Dentry) -> Result {
     let coherency = coherency_of(vcookie)?;
     let len = record::volume_len(coherency.len()).ok_or(ENOMEM)?;
-    let mut buf = zeroed(len)?;
+    let mut buf = Bytes::zeroed(len)?;
     let read = error_inject::read().and_then(|()| dir.get_xattr(attribute(), &mut buf));
     let found = match read {
         Ok(n) => buf.get(..n).unwrap_or_default(),

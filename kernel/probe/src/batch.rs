@@ -18,6 +18,8 @@ use crate::session::range;
 use crate::session::Session;
 use crate::sys::device;
 use crate::sys::thread;
+use crate::vectors::push;
+use crate::vectors::KVec;
 use kernel::new_mutex;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;

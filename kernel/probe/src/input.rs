@@ -7,6 +7,8 @@ use crate::abi::call::Call;
 use crate::abi::call::INPUT_MAX;
 use crate::prelude::*;
 use crate::sys::device;
+use crate::vectors::zeroed;
+use crate::vectors::KVec;
 
 /// Longest decimal number of 64 bits.
 const DIGITS: usize = 20;
@@ -35,8 +37,10 @@ impl Input {
             part(call.aux_len)?,
         );
         let all = name.checked_add(cache).and_then(|len| len.checked_add(aux));
+        let mut bytes = zeroed(all.ok_or(EINVAL)?)?;
+        device::input(call.input, bytes.len()).read(&mut bytes)?;
         Ok(Input {
-            bytes: device::input(call.input, all.ok_or(EINVAL)?).read_all()?,
+            bytes,
             name,
             cache,
             numbered: call.flags & flag::NUMBERED != 0,

@@ -15,6 +15,7 @@ use crate::sys::operation::Holes;
 use crate::sys::operation::Operation;
 use crate::sys::operation::Page;
 use crate::sys::operation::Source;
+use crate::vectors::KVVec;
 
 /// What to transfer, and how.
 #[derive(Clone, Copy)]

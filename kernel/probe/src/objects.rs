@@ -19,6 +19,8 @@ use crate::session::Session;
 use crate::sys::cookie::Cookie;
 use crate::sys::cookie::Volume;
 use crate::sys::device;
+use crate::vectors::push;
+use crate::vectors::KVec;
 use kernel::str::CStr;
 use kernel::sync::Arc;
 

@@ -24,11 +24,12 @@ use cachefiles_core::requests::ObjectQueue;
 use cachefiles_core::requests::Op;
 use cachefiles_core::requests::Slots;
 use cachefiles_core::requests::Table;
+use cachefiles_core::slots::Anchor;
 use cachefiles_core::slots::Slot;
 use loom::sync::Condvar;
 use loom::sync::Mutex;
 
-/// Slots of a table: some more than any scenario has objects and requests, twice.
+/// Slots and anchors of a table: some more than any scenario has objects and requests, twice.
 const SLOTS: usize = 12;
 
 pub type Result<T = ()> = std::result::Result<T, Failed>;
@@ -181,22 +182,46 @@ impl Event for Waiter {
 }
 
 /// The table's storage.
-pub struct Store(Vec<Slot<Pending<Reference, Waiter>, State>>);
+pub struct Store {
+    slots: Vec<Slot<Pending<Reference, Waiter>>>,
+    anchors: Vec<Anchor<State>>,
+}
+
+impl Store {
+    fn new() -> Store {
+        Store {
+            slots: (0..SLOTS).map(|_| Slot::new()).collect(),
+            anchors: (0..SLOTS).map(|_| Anchor::new()).collect(),
+        }
+    }
+}
 
 impl Slots for Store {
     type Payload = Pending<Reference, Waiter>;
     type Object = State;
 
-    fn get(&self, index: u32) -> Option<&Slot<Self::Payload, State>> {
-        self.0.get(index as usize)
+    fn get(&self, index: u32) -> Option<&Slot<Self::Payload>> {
+        self.slots.get(index as usize)
     }
 
-    fn get_mut(&mut self, index: u32) -> Option<&mut Slot<Self::Payload, State>> {
-        self.0.get_mut(index as usize)
+    fn get_mut(&mut self, index: u32) -> Option<&mut Slot<Self::Payload>> {
+        self.slots.get_mut(index as usize)
     }
 
     fn capacity(&self) -> u32 {
-        self.0.len() as u32
+        self.slots.len() as u32
+    }
+
+    fn anchor(&self, index: u32) -> Option<&Anchor<State>> {
+        self.anchors.get(index as usize)
+    }
+
+    fn anchor_mut(&mut self, index: u32) -> Option<&mut Anchor<State>> {
+        self.anchors.get_mut(index as usize)
+    }
+
+    fn anchors(&self) -> u32 {
+        self.anchors.len() as u32
     }
 }
 
@@ -266,6 +291,10 @@ impl<const B: usize> Host for World<B> {
         Ok(())
     }
 
+    fn make_object_room(&self) -> Result {
+        Ok(())
+    }
+
     fn wake_daemon(&self) {
         self.bell.0.lock().unwrap().rings += 1;
         self.bell.1.notify_all();
@@ -277,7 +306,7 @@ impl<const B: usize> World<B> {
     /// use. As often as `again` a READ may be delivered once more.
     pub fn new(open: bool, senders: u32, again: usize) -> Arc<World<B>> {
         assert!(B == 0 || planted(BUGS[B - 1]) == B);
-        let mut table = Table::new(Store((0..SLOTS).map(|_| Slot::new()).collect()));
+        let mut table = Table::new(Store::new());
         let state = State {
             phase: if open { Phase::Open } else { Phase::Closed },
             id: u32::from(open),

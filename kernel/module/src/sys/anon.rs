@@ -22,7 +22,8 @@ impl FdSlot {
     /// EMFILE, ENOMEM.
     pub(crate) fn reserve() -> Result<FdSlot> {
         // SAFETY: changes the current process's table of fds only.
-        let fd = check(unsafe { bindings::get_unused_fd_flags(bindings::cf_consts_CF_O_WRONLY) })?;
+        let fd = unsafe { bindings::get_unused_fd_flags(bindings::cf_consts_CF_O_WRONLY) };
+        check(fd)?;
         Ok(FdSlot(fd as u32, PhantomData))
     }
 

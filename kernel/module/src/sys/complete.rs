@@ -58,6 +58,6 @@ impl Completion {
     }
 
     fn result(&self) -> core::result::Result<(), Errno> {
-        check(self.result.load(Ordering::Relaxed)).map(|_| ())
+        check(self.result.load(Ordering::Relaxed))
     }
 }

@@ -135,7 +135,7 @@ impl Dentry {
             return Err(ENOENT);
         }
         // SAFETY: the dentry is positive and referenced.
-        check(unsafe { bindings::cf_security_create(self.as_ptr()) }).map(|_| ())
+        check(unsafe { bindings::cf_security_create(self.as_ptr()) })
     }
 
     /// Looks up an existing name below this directory without its lock held.
@@ -185,7 +185,7 @@ impl Dentry {
                 value.len(),
             )
         };
-        check(ret).map(|_| ())
+        check(ret)
     }
 
     /// Removes the extended attribute `name`. The caller has write access to the mount.
@@ -195,7 +195,7 @@ impl Dentry {
     pub(crate) fn remove_xattr(&self, name: &CStr) -> Result {
         self.inode().ok_or(ENOENT)?;
         // SAFETY: as in `get_xattr`.
-        check(unsafe { bindings::cf_removexattr(self.as_ptr(), c_ptr(name)) }).map(|_| ())
+        check(unsafe { bindings::cf_removexattr(self.as_ptr(), c_ptr(name)) })
     }
 
     /// Sets the size of the file in bytes, through the filesystem.
@@ -208,7 +208,7 @@ impl Dentry {
             return Err(EINVAL);
         }
         // SAFETY: the dentry is positive and the guard shows that its inode is locked.
-        check(unsafe { bindings::cf_set_size(self.as_ptr(), size) }).map(|_| ())
+        check(unsafe { bindings::cf_set_size(self.as_ptr(), size) })
     }
 }
 

@@ -99,7 +99,7 @@ impl<'a> DirLock<'a> {
         let ret = unsafe {
             bindings::cf_security_unlink(mnt.as_ptr(), self.dir.as_ptr(), victim.as_ptr())
         };
-        check(ret).map(|_| ())
+        check(ret)
     }
 
     /// Unlinks `victim`, a positive dentry, from this directory.
@@ -112,7 +112,7 @@ impl<'a> DirLock<'a> {
             return Err(ENOENT);
         }
         // SAFETY: the parent is locked, and it is `victim`'s parent.
-        check(unsafe { bindings::cf_unlink(self.dir.as_ptr(), victim.as_ptr()) }).map(|_| ())
+        check(unsafe { bindings::cf_unlink(self.dir.as_ptr(), victim.as_ptr()) })
     }
 
     /// Gives the file of `old` the name of `new`, a negative dentry of this directory.
@@ -126,7 +126,7 @@ impl<'a> DirLock<'a> {
         }
         // SAFETY: all three are referenced and the parent of `new` is locked.
         let ret = unsafe { bindings::cf_link(old.as_ptr(), self.dir.as_ptr(), new.as_ptr()) };
-        check(ret).map(|_| ())
+        check(ret)
     }
 }
 
@@ -201,7 +201,7 @@ impl<'a> Renaming<'a> {
     /// The security module's.
     pub(crate) fn is_allowed(&self, mnt: &Mount) -> Result {
         // SAFETY: all are referenced and both parents are locked until this guard is dropped.
-        check(unsafe { bindings::cf_security_rename(mnt.as_ptr(), &self.raw) }).map(|_| ())
+        check(unsafe { bindings::cf_security_rename(mnt.as_ptr(), &self.raw) })
     }
 
     /// Renames.
@@ -219,7 +219,7 @@ impl<'a> Renaming<'a> {
         }
         // SAFETY: both parents are locked, which keeps others from changing anything before this guard
         // is dropped; they are the parents, as `start` has seen and as was just checked.
-        check(unsafe { bindings::cf_rename(&self.raw) }).map(|_| ())
+        check(unsafe { bindings::cf_rename(&self.raw) })
     }
 }
 

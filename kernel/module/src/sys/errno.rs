@@ -4,21 +4,26 @@
 //! The kernel crate's `Error` knows only part of them on 6.12 (neither ENOBUFS nor ESTALE, which
 //! cachefiles speaks most), so the module has its own.
 
+use core::num::NonZeroI32;
 use core::ptr::NonNull;
 use kernel::alloc::AllocError;
 
-/// A kernel error number, stored positive, between 1 and `MAX_ERRNO`.
+/// A kernel error number, as the kernel returns it: negative, between `-MAX_ERRNO` and -1. So a
+/// `Result` is the very number that C would return.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Errno(i32);
+pub(crate) struct Errno(NonZeroI32);
 
 pub(crate) type Result<T = ()> = core::result::Result<T, Errno>;
 
 /// Largest error number that the kernel's error pointers and return values carry.
 pub(crate) const MAX_ERRNO: i32 = 4095;
 
+/// The return value that is least.
+const FIRST: i32 = -MAX_ERRNO;
+
 macro_rules! errnos {
     ($($name:ident = $value:literal),* $(,)?) => {
-        $(pub(crate) const $name: Errno = Errno($value);)*
+        $(pub(crate) const $name: Errno = Errno::of($value);)*
     };
 }
 
@@ -33,22 +38,31 @@ errnos! {
 const RESTARTS: [i32; 4] = [512, 513, 514, 516];
 
 impl Errno {
+    /// The error of that number, which is positive.
+    const fn of(number: i32) -> Errno {
+        match NonZeroI32::new(number.wrapping_neg()) {
+            Some(negative) => Errno(negative),
+            // None of the numbers below is zero.
+            None => Errno(NonZeroI32::MIN),
+        }
+    }
+
     /// The number as the kernel returns it: negative.
     pub(crate) fn to_ret(self) -> i32 {
-        self.0.wrapping_neg()
+        self.0.get()
     }
 
     /// The error in a negative return value; any value outside of the range of errors counts as EIO.
     pub(crate) fn from_ret(ret: i64) -> Errno {
-        match ret.checked_neg().and_then(|n| i32::try_from(n).ok()) {
-            Some(n) if (1..=MAX_ERRNO).contains(&n) => Errno(n),
+        match i32::try_from(ret) {
+            Ok(n @ FIRST..=-1) => NonZeroI32::new(n).map_or(EIO, Errno),
             _ => EIO,
         }
     }
 
     /// A transfer cannot be restarted when other parts of it are under way: such codes become EINTR.
     pub(crate) fn without_restart(self) -> Errno {
-        if RESTARTS.contains(&self.0) {
+        if RESTARTS.contains(&self.to_ret().wrapping_neg()) {
             EINTR
         } else {
             self
@@ -80,12 +94,12 @@ impl From<Errno> for kernel::error::Error {
     }
 }
 
-/// Turns a return value of C into a result: negative is an error, anything else the value.
-pub(crate) fn check(ret: i32) -> Result<i32> {
+/// Turns a return value of C into a result: negative is an error, anything else is not.
+pub(crate) fn check(ret: i32) -> Result {
     if ret < 0 {
         Err(Errno::from_ret(ret.into()))
     } else {
-        Ok(ret)
+        Ok(())
     }
 }
 

@@ -129,7 +129,7 @@ impl File {
     /// The filesystem's.
     pub(crate) fn truncate(&self, size: u64) -> Result {
         let size = i64::try_from(size).map_err(|_| EINVAL)?;
-        check(plain::cf_truncate(self, size)).map(|_| ())
+        check(plain::cf_truncate(self, size))
     }
 
     /// Makes the range (bytes) a hole.
@@ -152,7 +152,7 @@ impl File {
         let pos = i64::try_from(pos).map_err(|_| EINVAL)?;
         let len = i64::try_from(len).map_err(|_| EINVAL)?;
         let ret = plain::vfs_fallocate(self, mode as i32, pos, len);
-        check(ret).map(|_| ())
+        check(ret)
     }
 
     /// Gets write access to the file's mount until the guard is dropped.

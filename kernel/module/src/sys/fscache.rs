@@ -441,7 +441,6 @@ impl CacheCookie {
                 raw.cast_mut().cast(),
             )
         })
-        .map(|_| ())
     }
 
     /// Lets no new access begin and waits for those under way.

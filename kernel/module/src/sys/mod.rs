@@ -25,6 +25,7 @@ pub(crate) mod fscache;
 pub(crate) mod ids;
 pub(crate) mod inode;
 pub(crate) mod kiocb;
+pub(crate) mod list;
 pub(crate) mod mount;
 pub(crate) mod netfs;
 pub(crate) mod object;

@@ -125,7 +125,7 @@ impl Mount {
     /// # Errors
     /// EIO and the filesystem's.
     pub(crate) fn sync_fs(&self) -> Result {
-        check(plain::cf_sync_fs(self)).map(|_| ())
+        check(plain::cf_sync_fs(self))
     }
 
     /// Gets write access to the mount until the guard is dropped.

@@ -4,6 +4,7 @@
 use super::bindings;
 use super::errno::Errno;
 use super::errno::Result;
+use super::field::field;
 use super::field::Struct;
 use super::fscache::Cookie;
 use super::fscache::CookieRef;
@@ -52,7 +53,6 @@ pub(crate) struct Object {
     /// How many of the references the trace events leave out.
     untraced: AtomicI32,
     fscache: NonNull<bindings::fscache_cache>,
-    debug_id: u32,
     /// Ends before the cookie: putting the last cookie of a volume frees the volume, whose record
     /// must then not be held here any more, or its directories would stay marked as in use while
     /// somebody who waits for the volume takes them.
@@ -92,7 +92,6 @@ impl Object {
         };
         let base = bindings::cachefiles_object {
             cookie: cookie.as_ptr(),
-            volume: core::ptr::null_mut(),
             debug_id,
         };
         let cookie = cookie.get_for_object();
@@ -102,7 +101,6 @@ impl Object {
                 refs: UnsafeCell::new(refs),
                 untraced: AtomicI32::new(0),
                 fscache,
-                debug_id,
                 data <- data,
                 cookie,
             }? Errno),
@@ -125,7 +123,7 @@ impl Object {
 
     /// Number that messages and trace events show.
     pub(crate) fn debug_id(&self) -> u32 {
-        self.debug_id
+        self.load(field!(cachefiles_object.debug_id))
     }
 
     /// The object's cookie.
@@ -169,7 +167,7 @@ impl Object {
     }
 
     fn trace(&self, usage: i32, why: bindings::cachefiles_obj_ref_trace) {
-        trace::reference(self.debug_id, self.cookie.debug_id(), usage, why);
+        trace::reference(self.debug_id(), self.cookie.debug_id(), usage, why);
     }
 }
 
@@ -254,7 +252,7 @@ impl core::ops::Deref for ObjRef {
 impl Drop for ObjRef {
     fn drop(&mut self) {
         let object = self.ptr;
-        let (debug_id, cookie_id) = (self.debug_id, self.cookie.debug_id());
+        let (debug_id, cookie_id) = (self.debug_id(), self.cookie.debug_id());
         if FD_HOLDS_NOTHING && self.reason == RefReason::OndemandFd {
             return;
         }

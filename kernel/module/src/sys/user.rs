@@ -7,7 +7,6 @@ use super::errno::EFAULT;
 use super::errno::EMSGSIZE;
 use core::ffi::c_void;
 use core::marker::PhantomData;
-use kernel::prelude::*;
 
 /// A buffer that the caller of `read` wants filled.
 pub(crate) struct UserOut<'a> {
@@ -71,17 +70,19 @@ impl UserIn<'_> {
         self.len
     }
 
-    /// A copy of all of it.
+    /// Copies as much of its beginning as `to` has room for.
     ///
     /// # Errors
-    /// ENOMEM; EFAULT when it is not the caller's memory.
-    pub(crate) fn read_all(&self) -> Result<KVec<u8>> {
-        let mut data = crate::prelude::zeroed(self.len)?;
-        // SAFETY: the vector has that many bytes; what is read from is checked by the callee.
+    /// EFAULT when it is not the caller's memory, or not as long.
+    pub(crate) fn read(&self, to: &mut [u8]) -> Result {
+        if to.len() > self.len {
+            return Err(EFAULT);
+        }
+        // SAFETY: writes to `to`; what is read from is checked by the callee.
         let left =
-            unsafe { bindings::cf_copy_from_user(data.as_mut_ptr().cast(), self.ptr, self.len) };
+            unsafe { bindings::cf_copy_from_user(to.as_mut_ptr().cast(), self.ptr, to.len()) };
         if left == 0 {
-            Ok(data)
+            Ok(())
         } else {
             Err(EFAULT)
         }

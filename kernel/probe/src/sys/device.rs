@@ -121,9 +121,9 @@ fn serve(session: &Session, request: u32, argument: usize) -> Result {
     if request != call::IOC_CALL {
         return Err(super::errno::EINVAL);
     }
-    let bytes = input(argument as u64, call::BYTES).read_all()?;
-    let bytes: &[u8; call::BYTES] = bytes.as_slice().try_into().map_err(|_| EFAULT)?;
-    let mut call = Call::from_bytes(bytes);
+    let mut bytes = [0u8; call::BYTES];
+    input(argument as u64, call::BYTES).read(&mut bytes)?;
+    let mut call = Call::from_bytes(&bytes);
     session::serve(session, &mut call)?;
     output(argument as u64, call::BYTES).write(&call.to_bytes())
 }

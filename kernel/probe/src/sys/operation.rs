@@ -221,7 +221,7 @@ impl<'a> Operation<'a> {
         match check(ret) {
             Err(e) if e == super::errno::ENODATA => Ok(None),
             Err(e) => Err(e),
-            Ok(_) => Ok(u64::try_from(place).ok().map(|place| (place, length))),
+            Ok(()) => Ok(u64::try_from(place).ok().map(|place| (place, length))),
         }
     }
 }
