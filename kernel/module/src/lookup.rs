@@ -24,12 +24,16 @@ pub(crate) fn look_up_object(cache: &Cache, bound: &Bound, object: &Object) -> b
     let Some(fan) = object.fan() else {
         return false;
     };
-    let found = error_inject::read().and_then(|()| fan.lookup_positive_unlocked(&object.name()));
+    let found = error_inject::read()
+        .and_then(|()| object.with_name(|name| fan.lookup_positive_unlocked(name)));
     trace::lookup(Some(object), fan, &found);
     match found {
         Ok(dentry) if dentry.is_reg() => open_file(cache, bound, object, &dentry),
         Ok(dentry) => {
-            pr_err!("{} is not a file\n", &*object.name());
+            let _ = object.with_name(|name| {
+                pr_err!("{} is not a file\n", name);
+                Ok(())
+            });
             let buried = fan.lock_dir().and_then(|parent| {
                 let why = word::IS_WEIRD;
                 namei::bury(cache, bound, Some(object), parent, fan, &dentry, why)
@@ -130,14 +134,15 @@ fn open_file(cache: &Cache, bound: &Bound, object: &Object, dentry: &Dentry) -> 
         return false;
     };
     if !namei::mark(Some(object), inode) {
-        pr_notice!(
-            "Inode already in use: {} (B={:x})\n",
-            &*object.name(),
-            inode.ino()
-        );
+        let _ = object.with_name(|name| {
+            pr_notice!("Inode already in use: {} (B={:x})\n", name, inode.ino());
+            Ok(())
+        });
         if cfg!(cachefiles_mutant = "in-use-twice") {
             let fan = object.fan();
-            core::mem::forget(fan.map(|fan| fan.lookup_positive_unlocked(&object.name())));
+            core::mem::forget(
+                fan.map(|fan| object.with_name(|name| fan.lookup_positive_unlocked(name))),
+            );
         }
         return false;
     }
