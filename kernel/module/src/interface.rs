@@ -34,6 +34,7 @@ use crate::xattr;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering;
 use kernel::new_spinlock;
+use kernel::str::CStr;
 use kernel::sync::Arc;
 use kernel::sync::SpinLock;
 
@@ -128,11 +129,12 @@ impl Object {
         self.volume.fan(self.cookie().fan_index())
     }
 
-    /// Name of the object's file. It is made when it is asked for, which is when the object begins
-    /// and when it ends: in between it need not take memory.
-    pub(crate) fn name(&self) -> ObjectName {
+    /// Name of the object's file, which is put into `place`. It is made when it is asked for, which is
+    /// when the object begins and when it ends: in between it need not take memory.
+    pub(crate) fn name<'a>(&self, place: &'a mut ObjectName) -> &'a CStr {
         // That the key makes a name was seen before the object was made.
-        ObjectName::of(self.cookie()).unwrap_or_default()
+        let _ = place.make(self.cookie());
+        place
     }
 }
 
@@ -146,7 +148,7 @@ fn new_object(cookie: &Cookie, volume: Arc<Volume>) -> Result<ObjRef> {
         pr_err!("WANT_CACHE_SIZE is needed for on-demand mode\n");
         return Err(EINVAL);
     }
-    ObjectName::of(cookie)?;
+    ObjectName::default().make(cookie)?;
     let anchor = match volume.cache().is_ondemand() {
         true => Some(Anchor::new(volume.cache())?),
         false => None,
@@ -171,7 +173,12 @@ pub(crate) fn look_up_cookie(cache: &Cache, cookie: &Cookie) -> bool {
         }
     };
     let id = object.debug_id();
-    debug!(ENTER, "==> lookup(o={:08x}, {})\n", id, &*object.name());
+    debug!(
+        ENTER,
+        "==> lookup(o={:08x}, {})\n",
+        id,
+        object.name(&mut ObjectName::default())
+    );
     let listed = object.get(RefReason::Request);
     let seen = object.get(RefReason::Request);
     ops::attach(cookie, object);

@@ -6,6 +6,7 @@
 use crate::cache::Bound;
 use crate::cache::Cache;
 use crate::error_inject;
+use crate::name::ObjectName;
 use crate::namei;
 use crate::ondemand;
 use crate::prelude::*;
@@ -24,12 +25,16 @@ pub(crate) fn look_up_object(cache: &Cache, bound: &Bound, object: &Object) -> b
     let Some(fan) = object.fan() else {
         return false;
     };
-    let found = error_inject::read().and_then(|()| fan.lookup_positive_unlocked(&object.name()));
+    let found = error_inject::read()
+        .and_then(|()| fan.lookup_positive_unlocked(object.name(&mut ObjectName::default())));
     trace::lookup(Some(object), fan, &found);
     match found {
         Ok(dentry) if dentry.is_reg() => open_file(cache, bound, object, &dentry),
         Ok(dentry) => {
-            pr_err!("{} is not a file\n", &*object.name());
+            pr_err!(
+                "{} is not a file\n",
+                object.name(&mut ObjectName::default())
+            );
             let buried = fan.lock_dir().and_then(|parent| {
                 let why = word::IS_WEIRD;
                 namei::bury(cache, bound, Some(object), parent, fan, &dentry, why)
@@ -132,12 +137,16 @@ fn open_file(cache: &Cache, bound: &Bound, object: &Object, dentry: &Dentry) -> 
     if !namei::mark(Some(object), inode) {
         pr_notice!(
             "Inode already in use: {} (B={:x})\n",
-            &*object.name(),
+            object.name(&mut ObjectName::default()),
             inode.ino()
         );
         if cfg!(cachefiles_mutant = "in-use-twice") {
             let fan = object.fan();
-            core::mem::forget(fan.map(|fan| fan.lookup_positive_unlocked(&object.name())));
+            core::mem::forget(
+                fan.map(|fan| {
+                    fan.lookup_positive_unlocked(object.name(&mut ObjectName::default()))
+                }),
+            );
         }
         return false;
     }

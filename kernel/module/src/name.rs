@@ -61,12 +61,12 @@ pub(crate) struct ObjectName {
 }
 
 impl ObjectName {
-    /// The key of `cookie`, encoded.
+    /// Encodes the key of `cookie` in place: a name is too large to be moved for nothing.
     ///
     /// # Errors
-    /// EINVAL for a key that is too long to be a name.
-    pub(crate) fn of(cookie: &Cookie) -> Result<ObjectName> {
-        let mut name = ObjectName::default();
+    /// EINVAL for a key that is too long to be a name; what this holds then means nothing.
+    #[inline(never)]
+    pub(crate) fn make(&mut self, cookie: &Cookie) -> Result {
         let key = cookie.key();
         let limit = match () {
             () if cfg!(cachefiles_mutant = "scale") => 8,
@@ -76,9 +76,9 @@ impl ObjectName {
             () => usize::MAX,
         };
         let key = key.get(..limit).unwrap_or(key);
-        let (buf, _nul) = name.buf.split_at_mut(key::NAME_MAX);
-        name.len = key::encode(key, buf).map_err(|_| EINVAL)?;
-        Ok(name)
+        let (buf, _nul) = self.buf.split_at_mut(key::NAME_MAX);
+        self.len = key::encode(key, buf).map_err(|_| EINVAL)?;
+        Ok(())
     }
 }
 
