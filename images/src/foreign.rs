@@ -96,20 +96,8 @@ fn build_program(builder: &Builder) -> Result<PathBuf> {
             builder.progress.step(&format!("{what}: build"));
             let log = command::fresh_log(builder.cache.log("foreign", &key)?)?;
             let target = root.join("target").join("foreign");
-            let mut cargo = command::clean("cargo");
-            cargo
-                .current_dir(&sources)
-                .args(["build", "--locked", "--release"])
-                .args(["--target", guest::TARGET])
-                .arg("--target-dir")
-                .arg(&target)
-                .envs(OPENSSL)
-                .env(
-                    "CARGO_ENCODED_RUSTFLAGS",
-                    guest::rust_flags(root)?.join("\x1f"),
-                )
-                .env_remove("CARGO_TARGET_DIR")
-                .env_remove("CARGO_BUILD_TARGET");
+            let mut cargo = guest::cargo(root, &sources, &target)?;
+            cargo.arg("--release").envs(OPENSSL);
             Run {
                 what: "building the foreign daemon (its crates need cmake and libssl-dev)",
                 log: &log,

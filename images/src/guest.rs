@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -53,21 +54,11 @@ pub fn build(builder: &Builder) -> Result<Programs> {
             // Kept between builds, so that an edit costs what the edit touches; in the checkout,
             // because its path is in the flags, and two checkouts would undo each other's work.
             let target = root.join("target").join("guest-programs");
-            let mut cargo = command::clean("cargo");
-            cargo
-                .current_dir(root)
-                .args(["build", "--locked", "--profile", "guest"]);
-            cargo
-                .args(["--target", TARGET])
-                .arg("--target-dir")
-                .arg(&target);
+            let mut cargo = cargo(root, root, &target)?;
+            cargo.args(["--profile", "guest"]);
             for package in PACKAGES {
                 cargo.args(["-p", package]);
             }
-            cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(root)?.join("\x1f"));
-            cargo
-                .env_remove("CARGO_TARGET_DIR")
-                .env_remove("CARGO_BUILD_TARGET");
             Run {
                 what: "building the guest's programs",
                 log: &log,
@@ -109,8 +100,22 @@ fn source_key(root: &Path) -> Result<String> {
     Ok(key.finish())
 }
 
+/// `cargo build` in `workspace`, into `target`, of programs for the guest of the checkout `root`.
+pub(crate) fn cargo(root: &Path, workspace: &Path, target: &Path) -> Result<Command> {
+    let mut cargo = command::clean("cargo");
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--locked", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(target)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(root)?.join("\x1f"))
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_BUILD_TARGET");
+    Ok(cargo)
+}
+
 /// Static, and with no trace of the folders it was built in.
-pub(crate) fn rust_flags(root: &Path) -> Result<Vec<String>> {
+fn rust_flags(root: &Path) -> Result<Vec<String>> {
     let home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));

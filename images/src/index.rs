@@ -45,9 +45,9 @@ pub struct Index {
     pub programs: BTreeMap<String, PathBuf>,
 }
 
-/// What a profile asks of the guests that boot its kernels.
+/// What a profile asks of the guests that boot its kernels. The runner reads it too, perhaps one that
+/// knows fewer keys.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
 pub struct Guest {
     /// Further kernel parameters.
     pub append: String,
@@ -82,9 +82,8 @@ pub struct Image {
     pub device: Option<String>,
 }
 
-/// A file that a daemon serves.
+/// A file that a daemon serves. As [`Guest`].
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
 pub struct Blob {
     /// The name it is asked for by.
     pub fsid: String,

@@ -8,8 +8,8 @@
 //! the numbers do that a float with two binary digits has between powers of two. The first group is
 //! where it is because the indices are moved up: as if smaller groups had come before.
 
-/// As many chunks as there can be: for 261,888 elements.
-pub const CHUNKS: usize = 40;
+/// As many chunks as there can be: for 16,776,960 elements.
+pub const CHUNKS: usize = 64;
 
 /// Elements in a chunk of the first group, as a power of two.
 const FIRST_BITS: u32 = 6;

@@ -121,7 +121,7 @@ pub trait Host {
     /// Makes sure that some slots are free, so that what is sent next need not allocate.
     ///
     /// # Errors
-    /// When there is no memory.
+    /// When there is no memory for more of them; some may be free all the same.
     fn make_room(&self) -> Result<(), ErrorOf<Self>>;
 
     /// The same for the next object.

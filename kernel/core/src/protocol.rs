@@ -15,14 +15,16 @@
 //! - a sender that is killed leaves only with its request in hand. When somebody else has it, that
 //!   somebody is about to end it, and the sender goes on waiting.
 
+use super::chunks::CHUNKS;
 use super::host::{has, PendingOf};
 pub use super::host::{
     Bug, ErrorOf, Event, Failure, Hold, Host, Killed, Lock, Pending, Phase, State,
 };
 use super::requests::{Id, Kind, ObjectQueue, Op, SendError, Slots, Table, Taken, Ticket};
 
-/// How often room is made before giving up, when others keep taking it.
-const TRIES: u32 = 16;
+/// How often room is made before giving up, when others keep taking it. In vain it is made only when
+/// somebody else has added a chunk meanwhile, and of these there cannot be so many.
+const TRIES: u32 = CHUNKS as u32 + 1;
 
 /// Takes an object into the table.
 ///
@@ -30,15 +32,16 @@ const TRIES: u32 = 16;
 /// [`Failure::NoMemory`], or what making room says.
 pub fn add_object<H: Host>(host: &H) -> Result<ObjectQueue, ErrorOf<H>> {
     for _ in 0..TRIES {
-        host.make_object_room()?;
+        let made = host.make_object_room();
         let state = State {
             phase: Phase::Closed,
             id: 0,
         };
-        // When it is full again, others were faster.
         if let Ok(queue) = host.table().with(|table| table.add_object(state)) {
             return Ok(queue);
         }
+        // It is full again, as others were faster; or there was no memory.
+        made?;
     }
     Err(Failure::NoMemory.into())
 }
@@ -122,7 +125,8 @@ fn enqueue<H: Host>(
     mut pending: PendingOf<H>,
 ) -> Result<Id, ErrorOf<H>> {
     for _ in 0..TRIES {
-        host.make_room()?;
+        // There may be room enough although there was no memory for more.
+        let made = host.make_room();
         let sent = host.table().with(|table| match may_send(table, queue, op) {
             Ok(()) => table
                 .enqueue(op, queue, pending)
@@ -132,7 +136,10 @@ fn enqueue<H: Host>(
         match sent {
             Ok(id) => return Ok(id),
             // Others were faster; there is room for more.
-            Err((true, _, unsent)) => pending = unsent,
+            Err((true, _, unsent)) => {
+                made?;
+                pending = unsent;
+            }
             Err((false, failure, _)) => return Err(failure.into()),
         }
     }
@@ -215,7 +222,11 @@ fn pick<H: Host>(
             object,
             waiter: None,
         };
-        if phase == Some(Phase::Reopening) || cfg!(cachefiles_mutant = "many-withheld") {
+        let bugs = cfg!(any(
+            cachefiles_mutant = "many-withheld",
+            cachefiles_mutant = "many-withheld-probe"
+        ));
+        if phase == Some(Phase::Reopening) || bugs {
             return Pick::Parked(Some(reopen));
         }
         return match table.enqueue_reopen(queue, reopen) {

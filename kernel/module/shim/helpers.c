@@ -196,7 +196,8 @@ void cf_subreq_cut(struct netfs_io_subrequest *subreq, size_t skip, size_t grow,
 	iov_iter_truncate(&subreq->io_iter, len);
 }
 
-/* Memory. The result replaces what was given; null is as good as nothing. */
+/* Memory. A second function, as kvrealloc() tries a small allocation twice. */
+void *cf_alloc(size_t bytes) { return kvmalloc(bytes, GFP_KERNEL); }
 void *cf_realloc(void *memory, size_t bytes) { return kvrealloc(memory, bytes, GFP_KERNEL); }
 
 /* User memory. */

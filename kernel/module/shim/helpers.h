@@ -116,6 +116,7 @@ struct netfs_io_stream *cf_subreq_stream(struct netfs_io_subrequest *subreq);
 void cf_subreq_cut(struct netfs_io_subrequest *subreq, size_t skip, size_t grow, size_t len);
 
 /* Memory. */
+void *cf_alloc(size_t bytes);
 void *cf_realloc(void *memory, size_t bytes);
 
 /* User memory. */

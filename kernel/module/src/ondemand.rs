@@ -112,9 +112,9 @@ pub(crate) fn clean_object(object: &Object) {
     let cache = &**object.cache();
     if protocol::is_open(cache, anchor.queue()) {
         for _ in 0..CLOSE_TRIES {
-            // A dead cache has no daemon to tell. For want of memory it is tried again: a daemon
-            // that does not hear of it keeps its fd, which keeps the object and its cookie.
-            if send(object, Op::Close) != Err(ENOMEM) {
+            // A dead cache has no daemon to tell. For want of memory or room it is tried again: a
+            // daemon that does not hear of it keeps its fd, which keeps the object and its cookie.
+            if !matches!(send(object, Op::Close), Err(ENOMEM | EBUSY)) {
                 break;
             }
         }

@@ -101,6 +101,7 @@ fn run() -> Result<()> {
         actors: Default::default(),
         branches: Default::default(),
         shells: Default::default(),
+        executed: Default::default(),
         tracer: Default::default(),
         room_paths: Default::default(),
         modules: Default::default(),
@@ -171,6 +172,7 @@ fn run() -> Result<()> {
             ToAgent::ShellHangUp { id } => in_thread(&agent, "hang-up", move |agent| {
                 agent.shells.hang_up(&agent.children, id);
             }),
+            ToAgent::Instructions { seq, executed } => agent.executed.answer(seq, executed),
             ToAgent::Ping { seq } => agent.sender.send(&FromAgent::Pong { seq }),
             ToAgent::PowerOff => {
                 wind_up(&agent);
@@ -221,6 +223,7 @@ fn wake(unix_ns: i64, seed: u64) -> Result<()> {
 
 fn prepare(agent: &Agent, wanted: &Setup) -> Result<()> {
     agent.events.set_boot(wanted.boot);
+    agent.executed.set_counted(wanted.counted);
     lock(&agent.modules).extend(wanted.modules.iter().cloned());
     setup::carry_out(wanted)?;
     let paths = wanted.disks.iter().filter(|disk| disk.mount);

@@ -21,6 +21,7 @@ mod fairness;
 mod init;
 mod inspect;
 mod logs;
+mod probe_device;
 mod puppet;
 mod setup;
 mod shell;

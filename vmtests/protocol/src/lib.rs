@@ -24,7 +24,7 @@ pub use step::Action;
 pub use step::Step;
 
 /// Changes whenever a message or a step changes its meaning; both sides must agree exactly.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Name of the virtio-serial port that carries the frames.
 pub const PORT_NAME: &str = "vmtest.agent";

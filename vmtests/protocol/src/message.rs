@@ -61,6 +61,13 @@ pub enum ToAgent {
         /// The letters.
         keys: String,
     },
+    /// The answer to [`FromAgent::CountInstructions`].
+    Instructions {
+        /// The question's number.
+        seq: u64,
+        /// Instructions that the machine has executed; `None` when QEMU did not say.
+        executed: Option<u64>,
+    },
     /// Answered by [`FromAgent::Pong`] with the same number, also while steps are stuck.
     Ping {
         /// Any number.
@@ -161,6 +168,12 @@ pub enum FromAgent {
     Collected(Collected),
     /// The answer to [`ToAgent::Inspect`].
     Inspected(Inspected),
+    /// How many instructions has the machine executed? Answered at once, by
+    /// [`ToAgent::Instructions`].
+    CountInstructions {
+        /// Chosen by the agent.
+        seq: u64,
+    },
     /// The answer to [`ToAgent::Ping`].
     Pong {
         /// The number of the ping.
@@ -226,6 +239,9 @@ pub struct Setup {
     /// Who mounts images.
     #[serde(default)]
     pub client: Client,
+    /// Whether the machine counts the instructions that it executes.
+    #[serde(default)]
+    pub counted: bool,
 }
 
 /// Who mounts images on demand.

@@ -17,6 +17,7 @@ use vmtest_protocol::message::Setup;
 fn samples() -> Vec<FromAgent> {
     vec![
         FromAgent::Pong { seq: 7 },
+        FromAgent::CountInstructions { seq: 8 },
         FromAgent::StepEnded {
             id: 3,
             outcome: Outcome::Failed {

@@ -135,6 +135,12 @@ fn write(log: &mut File, message: &FromAgent) {
             };
             note(log, &format!("shell {id}: ended: {how}"));
         }
+        FromAgent::CountInstructions { seq } => {
+            note(
+                log,
+                &format!("agent: asks for the count of instructions ({seq})"),
+            );
+        }
         FromAgent::Pong { seq } => note(log, &format!("agent: answers ping {seq}")),
         FromAgent::Notice { text } => note(log, &format!("notice: {text}")),
     }

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+pub use images::index::Blob;
+pub use images::index::Guest;
 use serde::Deserialize;
 
 /// The layout of the index that this program reads.
@@ -52,30 +54,6 @@ pub struct Index {
     pub programs: BTreeMap<String, PathBuf>,
 }
 
-/// What a profile asks of the guests that boot its kernels.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Guest {
-    /// Further kernel parameters.
-    pub append: String,
-    /// The least memory in bytes.
-    pub least_memory: u64,
-    /// Every limit of a run is multiplied by this.
-    pub limits: u32,
-    /// Whether the kernel looks for lost memory when a run's steps are done.
-    pub leak_scan: bool,
-}
-
-impl Default for Guest {
-    fn default() -> Self {
-        Guest {
-            append: String::new(),
-            least_memory: 0,
-            limits: 1,
-            leak_scan: false,
-        }
-    }
-}
-
 /// The profile that nobody has to name.
 const USUAL_PROFILE: &str = "release";
 
@@ -94,15 +72,6 @@ pub struct Image {
     pub blobs: Vec<Blob>,
     /// What is in it.
     pub manifest: PathBuf,
-}
-
-/// A file that the daemon serves.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Blob {
-    /// The name by which the kernel asks for it.
-    pub fsid: String,
-    /// The file.
-    pub path: PathBuf,
 }
 
 /// What is wrong with an index. Each message says what to do.

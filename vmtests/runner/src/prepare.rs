@@ -12,6 +12,7 @@ use vmtest_protocol::Action;
 use vmtest_protocol::message;
 use vmtest_protocol::message::Setup;
 
+use crate::accel::Accel;
 use crate::disk;
 use crate::disk::DiskFile;
 use crate::evidence;
@@ -213,7 +214,7 @@ fn loses_power(planned: &Planned<'_>) -> bool {
 }
 
 /// What the guest loads and mounts before the first step.
-pub fn guest_setup(planned: &Planned<'_>) -> Setup {
+pub fn guest_setup(planned: &Planned<'_>, accel: Accel) -> Setup {
     let needs = &planned.scenario.needs;
     let share = |tag: &str, read_only: bool| message::Share {
         tag: tag.to_owned(),
@@ -253,5 +254,6 @@ pub fn guest_setup(planned: &Planned<'_>) -> Setup {
         disks,
         shares,
         client: planned.client,
+        counted: accel == Accel::Counted,
     }
 }

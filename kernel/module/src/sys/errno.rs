@@ -42,7 +42,7 @@ impl Errno {
     const fn of(number: i32) -> Errno {
         match NonZeroI32::new(number.wrapping_neg()) {
             Some(negative) => Errno(negative),
-            // None of the numbers below is zero.
+            // None of the kernel's error numbers is zero.
             None => Errno(NonZeroI32::MIN),
         }
     }

@@ -10,7 +10,6 @@ use super::errno::Result;
 use super::errno::ENOMEM;
 use core::ffi::c_void;
 use core::marker::PhantomData;
-use core::ptr::null_mut;
 use core::ptr::NonNull;
 
 /// Values one after the other. Owns them, and the memory.
@@ -54,16 +53,19 @@ impl<T> List<T> {
         Ok(list)
     }
 
-    /// Gets memory for `capacity` values, which is more than there is memory for. May sleep.
+    /// Gets memory for `capacity` values, no fewer than there is memory for; where that fails the
+    /// list stays as it is. May sleep.
     fn grow(&mut self, capacity: usize) -> Result {
         let () = Self::FITS;
         let bytes = capacity.checked_mul(size_of::<T>()).ok_or(ENOMEM)?;
-        let old: *mut c_void = match self.capacity {
-            0 => null_mut(),
-            _ => self.values.as_ptr().cast(),
+        let old: *mut c_void = self.values.as_ptr().cast();
+        let new = match self.capacity {
+            // SAFETY: takes nothing but a number.
+            0 => unsafe { bindings::cf_alloc(bytes) },
+            // SAFETY: memory from here, owned by this list; it stays where it is when this fails, and
+            // is not freed, as `bytes` is not zero: no type here has no size.
+            _ => unsafe { bindings::cf_realloc(old, bytes) },
         };
-        // SAFETY: null, or memory from here, which from now on is to be found where this says.
-        let new = unsafe { bindings::cf_realloc(old, bytes) };
         self.values = NonNull::new(new.cast()).ok_or(ENOMEM)?;
         self.capacity = capacity;
         Ok(())

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! One client of fscache: the probe's device, open, with what was acquired through it.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context;
 use anyhow::Result;
-use cachefiles_probe_abi::call;
 use cachefiles_probe_abi::call::Call;
 use cachefiles_probe_abi::call::flag;
 use cachefiles_probe_abi::call::op;
@@ -16,7 +14,8 @@ use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::PidfdGetfdFlags;
 
-use crate::sys;
+use crate::probe_device;
+use crate::probe_device::Input;
 use crate::worker::modules;
 use crate::worker::probe::WANT_CACHE_SIZE;
 
@@ -26,12 +25,11 @@ pub struct Session(OwnedFd);
 impl Session {
     /// A client that has nothing yet; the module is loaded if it is not.
     pub fn open() -> Result<Session> {
-        let path = format!("/dev/{}", call::DEVICE);
+        let path = probe_device::path();
         if !Path::new(&path).exists() {
             modules::load_plain("cachefiles_probe")?;
         }
-        let opened = OpenOptions::new().read(true).write(true).open(&path);
-        let device = opened.with_context(|| format!("cannot open {path}"))?;
+        let device = probe_device::open().with_context(|| format!("cannot open {path}"))?;
         Ok(Session(device.into()))
     }
 
@@ -49,11 +47,11 @@ impl Session {
     }
 
     fn call(&self, ask: Call, name: &[u8], output: &mut [u8]) -> io::Result<Call> {
-        let mut record = Call {
-            name_len: name.len() as u64,
-            ..ask
+        let input = Input {
+            name,
+            ..Input::default()
         };
-        sys::probe_call(&self.0, &mut record, name, output)?;
+        let record = probe_device::call(&self.0, &ask, &input, output)?;
         match i32::try_from(record.error) {
             Ok(0) => Ok(record),
             Ok(errno) => Err(io::Error::from_raw_os_error(errno)),

@@ -16,7 +16,6 @@ use super::Cancel;
 use super::Context;
 use super::Done;
 use super::Stop;
-use super::idle;
 use super::lock;
 use super::merge;
 use super::wrong;
@@ -128,12 +127,14 @@ impl Context {
     /// The steps, and what they took.
     pub(super) fn measure(&self, measure: &Measure) -> Result<Done, Stop> {
         let before = self.counters()?;
-        let idle_before = idle::seconds();
+        // Twice: what lies between is what asking costs.
+        let asked = self.executed()?;
+        let executed_before = self.executed()?;
         let start = Instant::now();
         let mut done = Done::default();
         self.sequence(&measure.steps, &mut done)?;
         let seconds = start.elapsed().as_secs_f64();
-        let idle_after = idle::seconds();
+        let executed_after = self.executed()?;
         let after = self.counters()?;
         let grown = |name: &str| -> f64 {
             match (before.get(name), after.get(name)) {
@@ -147,9 +148,10 @@ impl Context {
             ("slab_bytes", grown("memory.slab"), "bytes"),
             ("unreclaimable_bytes", grown("memory.sunreclaim"), "bytes"),
         ];
-        if let (Some(before), Some(after)) = (idle_before, idle_after) {
-            let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-            found.push(("busy_seconds", seconds * cpus - (after - before), "s"));
+        if let (Some(asked), Some(before), Some(after)) = (asked, executed_before, executed_after) {
+            let asking = before.saturating_sub(asked);
+            let instructions = after.saturating_sub(before).saturating_sub(asking);
+            found.push(("instructions", instructions as f64, "count"));
         }
         let objects = match &measure.objects {
             Some(count) => Some(count.get().map_err(wrong)?.max(1) as f64),

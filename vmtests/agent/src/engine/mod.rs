@@ -43,9 +43,9 @@ mod acting;
 mod branches;
 mod daemons;
 mod ending;
+mod executed;
 mod flow;
 mod held;
-mod idle;
 mod observe;
 mod output;
 mod probes;
@@ -54,6 +54,7 @@ mod programs;
 pub use acting::Actors;
 pub use branches::Branches;
 pub use daemons::Daemons;
+pub use executed::Executed;
 pub use programs::Programs;
 
 /// Everything that steps share.
@@ -88,6 +89,8 @@ pub struct Agent {
     pub branches: Branches,
     /// Interactive programs.
     pub shells: Arc<Shells>,
+    /// Instructions that the machine has executed.
+    pub executed: Executed,
     /// Trace events.
     pub tracer: Mutex<Tracer>,
     /// Paths whose room is a counter: the mount points of the disks.

@@ -61,7 +61,7 @@ impl Context {
         for (ev, count) in tally.lines {
             counters.insert(format!("daemon.{ev}"), count as i64);
         }
-        let tracer = lock(&agent.tracer);
+        let mut tracer = lock(&agent.tracer);
         for (event, count) in tracer
             .counts()
             .map_err(|error| wrong(format!("{error:#}")))?

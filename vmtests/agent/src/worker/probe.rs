@@ -2,7 +2,6 @@
 //! A process that has the probe's device open, and the actions of a `probe` step.
 
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io;
 use std::time::Duration;
 use std::time::Instant;
@@ -10,7 +9,6 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
-use cachefiles_probe_abi::call;
 use cachefiles_probe_abi::call::Call;
 use cachefiles_probe_abi::call::State;
 use cachefiles_probe_abi::call::flag;
@@ -41,7 +39,8 @@ use super::probe_verdict::finished;
 use super::probe_verdict::first_error;
 use super::probe_verdict::measured;
 use super::probe_verdict::wrong_bytes;
-use crate::sys;
+use crate::probe_device;
+use crate::probe_device::Input;
 
 /// Advice of a cookie (include/linux/fscache.h).
 const SINGLE_CHUNK: u64 = 0x01;
@@ -59,14 +58,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct Probe {
     device: Option<File>,
     batches: u64,
-}
-
-/// What an action brings beside the record.
-#[derive(Default)]
-struct Input<'a> {
-    name: &'a [u8],
-    cache: &'a [u8],
-    aux: &'a [u8],
 }
 
 /// A count whose template has been filled in.
@@ -167,23 +158,14 @@ impl Probe {
     ) -> Result<io::Result<Call>> {
         let device = match &self.device {
             Some(device) => device,
-            None => {
-                let path = format!("/dev/{}", call::DEVICE);
-                let opened = OpenOptions::new().read(true).write(true).open(&path);
-                self.device.insert(opened.with_context(|| {
-                    format!("cannot open {path}: has `load_module: {{name: cachefiles_probe}}` been done?")
-                })?)
-            }
+            None => self.device.insert(probe_device::open().with_context(|| {
+                format!(
+                    "cannot open {}: has `load_module: {{name: cachefiles_probe}}` been done?",
+                    probe_device::path()
+                )
+            })?),
         };
-        let bytes = [input.name, input.cache, input.aux].concat();
-        let mut record = Call {
-            name_len: input.name.len() as u64,
-            cache_len: input.cache.len() as u64,
-            aux_len: input.aux.len() as u64,
-            ..*ask
-        };
-        let result = sys::probe_call(device, &mut record, &bytes, output);
-        Ok(result.map(|()| record))
+        Ok(probe_device::call(device, ask, input, output))
     }
 
     /// Makes a call that is for many, all of which must end alike.

@@ -103,9 +103,9 @@ fn one() -> Count {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Measure {
-    /// Prefix of the measurements: NAME.seconds, NAME.busy_seconds (without what the CPUs were idle, of
-    /// all of them together), NAME.memory_bytes (fall of MemAvailable),
-    /// NAME.slab_bytes (growth of Slab), NAME.unreclaimable_bytes (growth of SUnreclaim).
+    /// Prefix of the measurements: NAME.seconds, NAME.memory_bytes (fall of MemAvailable),
+    /// NAME.slab_bytes (growth of Slab), NAME.unreclaimable_bytes (growth of SUnreclaim), and, where the
+    /// machine counts them, NAME.instructions (of all CPUs together).
     pub name: String,
     /// Objects among which time and memory are shared out: adds NAME.seconds_per_object and so on.
     #[serde(default)]

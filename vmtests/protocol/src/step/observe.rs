@@ -155,7 +155,8 @@ pub struct TraceEvent {
     pub filter: Option<String>,
 }
 
-/// Stops recording trace events; the text goes to the artifact share.
+/// Stops recording trace events; the text goes to `/artifacts/trace.txt`. Until then what has been
+/// counted is in nobody's file: the kernel hands each event out once.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

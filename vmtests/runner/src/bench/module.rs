@@ -2,8 +2,8 @@
 //! `vmtest bench-module`: what an operation costs on the Rust module and on the C one, in guest
 //! instructions, side by side.
 //!
-//! Scenarios measure: a `measure` step called `op.NAME` is a row of NAME, its busy time the cost, an
-//! instruction a nanosecond; one called `memory.NAME` is a row of what its objects keep of the
+//! Scenarios measure: a `measure` step called `op.NAME` is a row of NAME, the instructions that QEMU
+//! executed meanwhile the cost; one called `memory.NAME` is a row of what its objects keep of the
 //! kernel's unreclaimable slab. The case's variable `scale` is the row's scale.
 //!
 //! `module.json`: `{"schema": 1, "rows": [{"op", "scale", "unit", "c", "rust", "ratio", "spread"}]}`;
@@ -151,8 +151,8 @@ impl Samples {
 /// The row that a measurement belongs to.
 fn row_of(name: &str, value: f64) -> Option<(&str, &'static str, f64)> {
     if let Some(op) = name.strip_prefix("op.") {
-        let op = op.strip_suffix(".busy_seconds_per_object")?;
-        return Some((op, "instructions", value * 1e9));
+        let op = op.strip_suffix(".instructions_per_object")?;
+        return Some((op, "instructions", value));
     }
     let op = name.strip_prefix("memory.")?;
     let op = op.strip_suffix(".unreclaimable_bytes_per_object")?;
@@ -279,11 +279,11 @@ mod tests {
         let mut samples = Samples::default();
         let scale = Var::Number(1000);
         for (module, values) in [
-            (Module::C, [1000e-9, 1010e-9, 1000e-9]),
-            (Module::Rust, [900e-9, 900e-9, 900e-9]),
+            (Module::C, [1000.0, 1010.0, 1000.0]),
+            (Module::Rust, [900.0, 900.0, 900.0]),
         ] {
             for value in values {
-                let run = measured("op.close.busy_seconds_per_object", value);
+                let run = measured("op.close.instructions_per_object", value);
                 samples.add(&run, module, Some(&scale)).unwrap();
             }
         }
@@ -318,7 +318,7 @@ mod tests {
         assert!(samples.add(&failed, Module::C, Some(&scale)).is_err());
         let nothing = measured("other.seconds_per_object", 1.0);
         assert!(samples.add(&nothing, Module::C, Some(&scale)).is_err());
-        let good = measured("op.open.busy_seconds_per_object", 1.0);
+        let good = measured("op.open.instructions_per_object", 1.0);
         assert!(samples.add(&good, Module::C, None).is_err());
         assert!(samples.compare().is_err());
     }
@@ -344,6 +344,6 @@ mod tests {
             Some(("object", "bytes", 9830.0))
         );
         assert_eq!(row_of("memory.object.slab_bytes_per_object", 1.0), None);
-        assert_eq!(row_of("op.open.busy_seconds", 1.0), None);
+        assert_eq!(row_of("op.open.instructions", 1.0), None);
     }
 }

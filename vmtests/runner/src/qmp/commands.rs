@@ -36,6 +36,8 @@ commands! {
     MigrateIncoming = "migrate-incoming";
     /// How far that is.
     QueryMigrate = "query-migrate";
+    /// Says among other things how many instructions a machine has executed that counts them.
+    QueryReplay = "query-replay";
     /// Makes a block node.
     BlockdevAdd = "blockdev-add";
     /// Removes a block node.

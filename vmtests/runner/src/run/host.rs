@@ -145,7 +145,7 @@ impl Run<'_> {
                 "the power is on: `power_cut` comes first",
             ));
         }
-        let mut setup = prepare::guest_setup(self.planned);
+        let mut setup = prepare::guest_setup(self.planned, self.common.accel);
         setup.boot = self.result.boots;
         if let Some(mount) = &step.mount {
             for name in mount {

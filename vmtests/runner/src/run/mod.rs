@@ -265,7 +265,7 @@ impl Run<'_> {
         };
         let started = Instant::now();
         let boot = Boot {
-            setup: prepare::guest_setup(self.planned),
+            setup: prepare::guest_setup(self.planned, self.common.accel),
         };
         let mut vm = match self.bring_up(&prepared, &boot) {
             Ok(vm) => vm,

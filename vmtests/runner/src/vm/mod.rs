@@ -14,6 +14,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
+use serde_json::Value;
 use vmtest_protocol::FromAgent;
 use vmtest_protocol::ToAgent;
 use vmtest_protocol::frame;
@@ -32,6 +33,7 @@ use crate::qmp::ANSWER_LIMIT;
 use crate::qmp::Control;
 use crate::qmp::Event;
 use crate::qmp::QmpError;
+use crate::qmp::commands::QueryReplay;
 use crate::share::Share;
 use crate::share::ShareSpec;
 use crate::splat::Scanner;
@@ -441,8 +443,26 @@ impl Vm {
     }
 
     fn agent_said(&mut self, at: Instant, message: &FromAgent) {
+        if let FromAgent::CountInstructions { seq } = message {
+            self.answer_count(*seq);
+        }
         self.logs.message(message);
         self.tell(at, &Seen::Agent(message));
+    }
+
+    /// Tells the agent how many instructions QEMU has executed. Whoever asked waits idly, so that the
+    /// count stands still.
+    fn answer_count(&mut self, seq: u64) {
+        let none = Value::Object(Default::default());
+        let asked = self.execute("counting instructions", &QueryReplay(none));
+        let executed = asked.map(|answer| answer["icount"].as_u64());
+        let executed = executed.unwrap_or_else(|trouble| {
+            self.logs.note(&format!("host: {trouble:?}"));
+            None
+        });
+        if let Err(trouble) = self.send(&ToAgent::Instructions { seq, executed }) {
+            self.logs.note(&format!("host: {trouble:?}"));
+        }
     }
 
     fn tell(&self, at: Instant, seen: &Seen<'_>) {
