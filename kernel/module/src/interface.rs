@@ -10,7 +10,7 @@ use crate::debug::debug;
 use crate::error_inject;
 use crate::lookup;
 use crate::lookup::round_up_dio;
-use crate::name::ObjectName;
+use crate::name;
 use crate::namei;
 use crate::ondemand;
 use crate::ondemand::Anchor;
@@ -129,12 +129,10 @@ impl Object {
         self.volume.fan(self.cookie().fan_index())
     }
 
-    /// Name of the object's file, which is put into `place`. It is made when it is asked for, which is
-    /// when the object begins and when it ends: in between it need not take memory.
-    pub(crate) fn name<'a>(&self, place: &'a mut ObjectName) -> &'a CStr {
-        // That the key makes a name was seen before the object was made.
-        let _ = place.make(self.cookie());
-        place
+    /// Calls `f` with the name of the object's file. It is made when it is asked for, which is when
+    /// the object begins and when it ends: in between it need not take memory.
+    pub(crate) fn with_name<R>(&self, f: impl FnOnce(&CStr) -> Result<R>) -> Result<R> {
+        name::of_object(self.cookie(), f)?
     }
 }
 
@@ -148,7 +146,7 @@ fn new_object(cookie: &Cookie, volume: Arc<Volume>) -> Result<ObjRef> {
         pr_err!("WANT_CACHE_SIZE is needed for on-demand mode\n");
         return Err(EINVAL);
     }
-    ObjectName::default().make(cookie)?;
+    name::of_object(cookie, |_| ())?;
     let anchor = match volume.cache().is_ondemand() {
         true => Some(Anchor::new(volume.cache())?),
         false => None,
@@ -173,12 +171,7 @@ pub(crate) fn look_up_cookie(cache: &Cache, cookie: &Cookie) -> bool {
         }
     };
     let id = object.debug_id();
-    debug!(
-        ENTER,
-        "==> lookup(o={:08x}, {})\n",
-        id,
-        object.name(&mut ObjectName::default())
-    );
+    debug!(ENTER, "==> lookup(o={:08x})\n", id);
     let listed = object.get(RefReason::Request);
     let seen = object.get(RefReason::Request);
     ops::attach(cookie, object);

@@ -6,7 +6,6 @@
 use crate::cache::Bound;
 use crate::cache::Cache;
 use crate::error_inject;
-use crate::name::ObjectName;
 use crate::namei;
 use crate::ondemand;
 use crate::prelude::*;
@@ -26,15 +25,15 @@ pub(crate) fn look_up_object(cache: &Cache, bound: &Bound, object: &Object) -> b
         return false;
     };
     let found = error_inject::read()
-        .and_then(|()| fan.lookup_positive_unlocked(object.name(&mut ObjectName::default())));
+        .and_then(|()| object.with_name(|name| fan.lookup_positive_unlocked(name)));
     trace::lookup(Some(object), fan, &found);
     match found {
         Ok(dentry) if dentry.is_reg() => open_file(cache, bound, object, &dentry),
         Ok(dentry) => {
-            pr_err!(
-                "{} is not a file\n",
-                object.name(&mut ObjectName::default())
-            );
+            let _ = object.with_name(|name| {
+                pr_err!("{} is not a file\n", name);
+                Ok(())
+            });
             let buried = fan.lock_dir().and_then(|parent| {
                 let why = word::IS_WEIRD;
                 namei::bury(cache, bound, Some(object), parent, fan, &dentry, why)
@@ -135,17 +134,14 @@ fn open_file(cache: &Cache, bound: &Bound, object: &Object, dentry: &Dentry) -> 
         return false;
     };
     if !namei::mark(Some(object), inode) {
-        pr_notice!(
-            "Inode already in use: {} (B={:x})\n",
-            object.name(&mut ObjectName::default()),
-            inode.ino()
-        );
+        let _ = object.with_name(|name| {
+            pr_notice!("Inode already in use: {} (B={:x})\n", name, inode.ino());
+            Ok(())
+        });
         if cfg!(cachefiles_mutant = "in-use-twice") {
             let fan = object.fan();
             core::mem::forget(
-                fan.map(|fan| {
-                    fan.lookup_positive_unlocked(object.name(&mut ObjectName::default()))
-                }),
+                fan.map(|fan| object.with_name(|name| fan.lookup_positive_unlocked(name))),
             );
         }
         return false;

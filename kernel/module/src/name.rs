@@ -54,51 +54,35 @@ impl Name {
     }
 }
 
-/// The name of an object's file, in place: at most [`key::NAME_MAX`] bytes, and a NUL.
-pub(crate) struct ObjectName {
-    buf: [u8; key::NAME_MAX + 1],
-    len: usize,
+/// Room for the name of an object's file with its NUL.
+type ObjectName = [u8; key::NAME_MAX + 1];
+
+/// Calls `f` with the name of the file of the object of `cookie`. The name is in place, and is not
+/// moved: an object is opened and closed often enough.
+///
+/// # Errors
+/// EINVAL for a key that is too long to be a name.
+pub(crate) fn of_object<R>(cookie: &Cookie, f: impl FnOnce(&CStr) -> R) -> Result<R> {
+    let mut buf: ObjectName = [0; key::NAME_MAX + 1];
+    let len = encode_object(cookie, &mut buf)?;
+    let name = buf.get(..=len).ok_or(EINVAL)?;
+    CStr::from_bytes_with_nul(name).map(f).map_err(|_| EINVAL)
 }
 
-impl ObjectName {
-    /// Encodes the key of `cookie` in place: a name is too large to be moved for nothing.
-    ///
-    /// # Errors
-    /// EINVAL for a key that is too long to be a name; what this holds then means nothing.
-    #[inline(never)]
-    pub(crate) fn make(&mut self, cookie: &Cookie) -> Result {
-        let key = cookie.key();
-        let limit = match () {
-            () if cfg!(cachefiles_mutant = "scale") => 8,
-            () if cfg!(cachefiles_mutant = "long-key") => key::KEY_MAX,
-            () if cfg!(cachefiles_mutant = "long-odd-key") => 189,
-            () if cfg!(cachefiles_mutant = "probe-keys") => 189,
-            () => usize::MAX,
-        };
-        let key = key.get(..limit).unwrap_or(key);
-        let (buf, _nul) = self.buf.split_at_mut(key::NAME_MAX);
-        self.len = key::encode(key, buf).map_err(|_| EINVAL)?;
-        Ok(())
-    }
-}
-
-impl Default for ObjectName {
-    /// No name.
-    fn default() -> ObjectName {
-        ObjectName {
-            buf: [0; key::NAME_MAX + 1],
-            len: 0,
-        }
-    }
-}
-
-impl core::ops::Deref for ObjectName {
-    type Target = CStr;
-
-    fn deref(&self) -> &CStr {
-        let name = self.buf.get(..=self.len).unwrap_or(&[0]);
-        CStr::from_bytes_with_nul(name).unwrap_or(kernel::c_str!(""))
-    }
+/// The key of `cookie`, encoded; returns its length in bytes. A NUL is behind it.
+#[inline(never)]
+fn encode_object(cookie: &Cookie, buf: &mut ObjectName) -> Result<usize> {
+    let key = cookie.key();
+    let limit = match () {
+        () if cfg!(cachefiles_mutant = "scale") => 8,
+        () if cfg!(cachefiles_mutant = "long-key") => key::KEY_MAX,
+        () if cfg!(cachefiles_mutant = "long-odd-key") => 189,
+        () if cfg!(cachefiles_mutant = "probe-keys") => 189,
+        () => usize::MAX,
+    };
+    let key = key.get(..limit).unwrap_or(key);
+    let (name, _nul) = buf.split_at_mut(key::NAME_MAX);
+    key::encode(key, name).map_err(|_| EINVAL)
 }
 
 /// The name of a volume's directory; `key` is the volume's key with its NUL.

@@ -10,7 +10,6 @@ use crate::cache::Backing;
 use crate::cache::Bound;
 use crate::cache::Cache;
 use crate::error_inject;
-use crate::name::ObjectName;
 use crate::prelude::*;
 use crate::space;
 use crate::sys::dentry::Dentry;
@@ -298,8 +297,8 @@ pub(crate) fn commit_tmpfile(cache: &Cache, bound: &Bound, object: &Object) {
     };
     let Ok(parent) = fan.lock_dir() else { return };
     let lookup = || {
-        let found = error_inject::read()
-            .and_then(|()| parent.lookup(object.name(&mut ObjectName::default())));
+        let found =
+            error_inject::read().and_then(|()| object.with_name(|name| parent.lookup(name)));
         found.map_err(|e| {
             trace::vfs_error(Some(object), fan.inode(), e, word::LOOKUP);
         })
