@@ -68,6 +68,7 @@ impl<'a> Name<'a> {
         }
     }
 
+    #[inline(always)]
     fn push(&mut self, byte: u8) {
         match self.rest.next() {
             Some(to) => {

@@ -82,10 +82,13 @@ fn concatenate(out: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
     let len = parts
         .iter()
         .try_fold(0usize, |len, part| len.checked_add(part.len()))?;
-    let (out, _) = out.split_at_mut_checked(len)?;
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    for (to, from) in out.iter_mut().zip(bytes) {
-        *to = *from;
+    let (mut out, _) = out.split_at_mut_checked(len)?;
+    for part in parts {
+        let (here, rest) = out.split_at_mut_checked(part.len())?;
+        for (to, from) in here.iter_mut().zip(*part) {
+            *to = *from;
+        }
+        out = rest;
     }
     Some(len)
 }
