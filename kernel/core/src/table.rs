@@ -122,7 +122,8 @@ impl<S: Slots> Table<S> {
 
     /// Takes a slot that was never used, or else the one that has been free for longest.
     pub(super) fn claim(&mut self) -> Option<Id> {
-        let any_fresh = self.fresh < self.grown && !(IDS_COME_BACK && !self.free.is_empty());
+        let first_the_used = IDS_COME_BACK && !self.free.is_empty();
+        let any_fresh = self.fresh < self.grown && !first_the_used;
         let at = match any_fresh {
             true => self.fresh,
             false => self.free.head,
