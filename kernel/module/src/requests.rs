@@ -100,23 +100,14 @@ impl Requests {
         if cfg!(cachefiles_mutant = "ondemand-read--lockdep") {
             self.table.with(|_| self.table.with(|_| ()));
         }
-        let number = self.table.with(|table| {
-            let next = table.slots_mut().slots.chunks();
-            table.needs_chunk().then_some(next)
-        });
-        let full = |number| cfg!(cachefiles_mutant = "probe-scale") && number == 4;
-        let Some(number) = number.filter(|number| !full(*number)) else {
-            return Ok(());
+        let most = match cfg!(cachefiles_mutant = "probe-scale") {
+            true => 4,
+            false => usize::MAX,
         };
-        let chunk = Chunked::make(number, Slot::new)?;
-        // Where others were faster theirs is enough, and this one is dropped after unlocking.
-        let surplus = self.table.with(|table| {
-            let surplus = table.slots_mut().slots.add(number, chunk);
-            table.grow();
-            surplus
-        });
-        drop(surplus);
-        Ok(())
+        let needs = |table: &mut Table<Chunks>| {
+            table.needs_chunk() && table.slots_mut().slots.chunks() < most
+        };
+        self.widen(needs, |chunks| &mut chunks.slots, Slot::new)
     }
 
     /// The same for an object.
@@ -124,17 +115,33 @@ impl Requests {
     /// # Errors
     /// ENOMEM.
     fn make_object_room(&self) -> Result {
-        let number = self.table.with(|table| {
-            let next = table.slots_mut().anchors.chunks();
-            table.needs_anchors().then_some(next)
-        });
+        let needs = |table: &mut Table<Chunks>| table.needs_anchors();
+        self.widen(needs, |chunks| &mut chunks.anchors, Anchor::new)
+    }
+
+    /// Adds a chunk to one of the two kinds of memory, if it `needs` one.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    fn widen<T>(
+        &self,
+        needs: impl FnOnce(&mut Table<Chunks>) -> bool,
+        kind: fn(&mut Chunks) -> &mut Chunked<T>,
+        element: fn() -> T,
+    ) -> Result {
+        let number = self
+            .table
+            .with(|table| needs(table).then(|| kind(table.slots_mut()).chunks()));
         let Some(number) = number else {
             return Ok(());
         };
-        let chunk = Chunked::make(number, Anchor::new)?;
-        let surplus = self
-            .table
-            .with(|table| table.slots_mut().anchors.add(number, chunk));
+        let chunk = Chunked::make(number, element)?;
+        // Where others were faster theirs is enough, and this one is dropped after unlocking.
+        let surplus = self.table.with(|table| {
+            let surplus = kind(table.slots_mut()).add(number, chunk);
+            table.grow();
+            surplus
+        });
         drop(surplus);
         Ok(())
     }

@@ -48,7 +48,6 @@ pub(crate) enum Submitted {
     Done(Result<usize>),
 }
 
-#[pin_data]
 #[repr(C)]
 struct Kiocb<T> {
     /// First, so that a pointer to it is a pointer to the whole.
@@ -86,20 +85,19 @@ pub(crate) fn submit<T: Transfer>(
         ki_ioprio: ioprio as u16,
         ..Default::default()
     };
-    // Made where it is to be, not moved there.
-    let ki = KBox::pin_init(
-        try_pin_init!(Kiocb {
+    let ki = KBox::new(
+        Kiocb {
             iocb: UnsafeCell::new(iocb),
             shares: AtomicU8::new(2),
             term: UnsafeCell::new(None),
             transfer,
             file,
             object,
-        }? Errno),
+        },
         GFP_KERNEL,
     );
     let mut ki = match ki {
-        Ok(ki) => Pin::into_inner(ki),
+        Ok(ki) => ki,
         Err(_) => {
             let result = Err(super::errno::ENOMEM);
             if let Some(term) = term {

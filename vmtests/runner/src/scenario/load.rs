@@ -202,13 +202,10 @@ impl Variables {
         let of_profile = index.and_then(|index| self.profiles.get(&index.profile));
         let of_kernel = index.and_then(|index| self.kernels.get(&index.kernel));
         for (name, value) in &mut params {
-            let special = |vars: Option<&'_ Vars>| vars.and_then(|vars| vars.get(name)).cloned();
-            let given = overrides.get(name).cloned();
-            if let Some(given) = given
-                .or_else(|| special(of_profile))
-                .or_else(|| special(of_kernel))
-            {
-                *value = given;
+            let mut special = [of_profile, of_kernel].into_iter().flatten();
+            let special = || special.find_map(|vars| vars.get(name));
+            if let Some(given) = overrides.get(name).or_else(special) {
+                *value = given.clone();
             }
         }
         params
